@@ -1,0 +1,167 @@
+"""The frozen nouns that every room shares: what a task needs, what a pool may do, how an action ended.
+
+They travel on the wire, so they are msgspec structs; units are seconds and bytes throughout.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+
+import msgspec
+
+
+class Phase(str, enum.Enum):
+    """Where an action stands (Flyte's words)."""
+
+    QUEUED = "queued"
+    WAITING_FOR_RESOURCES = "waiting_for_resources"
+    INITIALIZING = "initializing"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED, Phase.TIMED_OUT)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one replica may use. None: no bound."""
+
+    cpu: float | None = None  # cores
+    memory: int | None = None  # bytes
+    gpu: str | None = None  # as the user wrote it: "1", "T4:1"
+    disk: int | None = None  # bytes
+    shm: int | None = None  # bytes
+
+
+class ImageSpec(msgspec.Struct, frozen=True):
+    """What an image is made of, in the order in which it is built."""
+
+    base: str = "auto"
+    python_version: str | None = None  # "3.12"; None: the one that runs the engine
+    packages: tuple[str, ...] = ()  # pip requirements, without what the runtime already meets
+    layers: tuple[tuple[str, str], ...] = ()  # (kind, argument) of all other steps: apt, command, workdir, …
+    env_vars: tuple[tuple[str, str], ...] = ()
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """The user's code: where a replica finds it and what it imports before its first execution."""
+
+    main: str = ""  # path of the script, "" where there is none
+    main_name: str = ""  # the module name under which a replica imports the script
+    sys_path: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()  # imported at start, after the script
+    cwd: str = ""
+    digest: str = ""  # of the code that is named here
+
+
+class PoolSettings(msgspec.Struct, frozen=True):
+    """What may change on a live pool, and the concurrency, which may not (it is part of the version)."""
+
+    min_replicas: int = 0
+    max_replicas: int = 1
+    concurrency: int = 1
+    idle_ttl: float = 30.0  # seconds without work until every replica stops
+    scaledown_ttl: float = 30.0  # seconds without work until one replica above min stops
+    max_tasks: int | None = None  # executions after which a replica retires; 1: a fresh one for each
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """A task environment as an engine sees it."""
+
+    name: str
+    image: ImageSpec = ImageSpec()
+    limits: Limits = Limits()
+    env_vars: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()  # (environment variable in the replica, key)
+    bundle: Bundle = Bundle()
+    settings: PoolSettings = PoolSettings()
+    scope: str = ""  # the run that owns the pool where the policy says scope="run"
+
+    @property
+    def version(self) -> str:
+        """Digest of what a replica is made of; environments of one version share a pool."""
+        parts = (
+            self.name,
+            self.image,
+            self.limits,
+            self.env_vars,
+            self.secrets,
+            self.bundle,
+            self.scope,
+            self.settings.concurrency,
+            self.settings.max_tasks,
+        )
+        return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=8).hexdigest()
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often a task is tried again after its own failure, and how long to wait: base · factorⁿ, at most cap."""
+
+    count: int = 0
+    base: float = 0.0  # seconds
+    factor: float = 2.0
+    cap: float = 60.0  # seconds
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after the ``failures``-th failure (from 1)."""
+        if self.base <= 0 or failures < 1:
+            return 0.0
+        return min(self.cap, self.base * self.factor ** min(failures - 1, 60))
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds; None: no bound."""
+
+    max_runtime: float | None = None
+    max_queued_time: float | None = None
+    deadline: float | None = None
+
+
+class TaskSpec(msgspec.Struct, frozen=True):
+    """A task as an engine and a replica see it: declared once a connection, then named by a number."""
+
+    name: str  # environment.function
+    module: str
+    qualname: str
+    environment: Environment
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    max_inline_io_bytes: int = 10 * 1024 * 1024
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why an attempt or an action failed."""
+
+    kind: str  # "user" | "system" | "unknown"
+    code: str  # a class name: of errors.py or of the user's exception
+    message: str
+    traceback: str = ""
+    recoverable: bool = True  # False: no retry
+    worker: str = ""  # the replica
+    exception: bytes = b""  # the pickled exception, opaque to the engine; empty where it does not pickle
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How a replica ended, as its driver saw it."""
+
+    code: int | None = None  # exit status; None when a signal ended it
+    signal: int | None = None
+    out_of_memory: bool = False
+    output: str = ""  # the end of what it wrote to stdout and stderr outside of tasks
+
+    def __str__(self) -> str:
+        if self.out_of_memory:
+            return "went over its memory limit and was killed"
+        if self.signal is not None:
+            import signal  # only here: a death is rare, and the names cost an import
+
+            try:
+                return f"was killed by {signal.Signals(self.signal).name}"
+            except ValueError:
+                return f"was killed by signal {self.signal}"
+        return f"exited with code {self.code}"
