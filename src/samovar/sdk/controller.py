@@ -1,0 +1,83 @@
+"""The port between a call of a task and whoever carries it out.
+
+Inside a task, ``call`` and ``call_blocking`` are the replica's link to its engine (``samovar.runtime``). In a
+script, ``start`` is the engine of the process (``samovar.host``). The SDK itself neither pickles nor does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from samovar.model import Phase
+    from samovar.sdk.task import Task
+
+
+class Controller(Protocol):
+    """Inside a task: the way to the engine."""
+
+    def call(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Awaitable[Any]:
+        """Submit at once; needs a running event loop. The result is a future that is also a coroutine."""
+        ...
+
+    def call_blocking(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Any:
+        """Submit, wait, and return the result; for sync code."""
+        ...
+
+
+class RunHandle(Protocol):
+    """One run as its starter sees it."""
+
+    name: str
+
+    @property
+    def phase(self) -> Phase: ...
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Block until the run ended; return its result or raise its error."""
+        ...
+
+    def future(self) -> Awaitable[Any]:
+        """The same for async code: an asyncio future on the running loop."""
+        ...
+
+    def abort(self, reason: str = "") -> None:
+        """Ask for the end of the run; returns at once."""
+        ...
+
+
+class Host(Protocol):
+    """In a script: the engine of this process."""
+
+    def start(
+        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None
+    ) -> RunHandle:
+        """Submit a run (never blocks on the run itself)."""
+        ...
+
+
+class Execution:
+    """The task execution that is current in this context (``samovar.sdk.context.current``)."""
+
+    __slots__ = ("action", "attempt", "controller", "custom_context", "epoch", "extra", "group", "run_name", "task_name")
+
+    def __init__(
+        self,
+        controller: Controller,
+        epoch: int,
+        run_name: str,
+        action: int,
+        task_name: str,
+        attempt: int,
+        custom_context: dict[str, str] | None,
+    ) -> None:
+        self.controller = controller
+        self.epoch = epoch
+        self.run_name = run_name
+        self.action = action
+        self.task_name = task_name
+        self.attempt = attempt
+        self.custom_context = custom_context or {}
+        self.group = ""
+        self.extra: Any = None

@@ -1,0 +1,152 @@
+"""The frames: everything that an engine and a replica say to each other.
+
+A batch of frames is one length-prefixed msgpack array (``session``). ``epoch`` names one execution, is given
+once by an engine, and fences: an answer for an epoch that is no longer current is ignored. ``call`` is a
+number of the submitting replica's own. ``body`` and ``blobs`` are a payload, opaque to the engine.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from samovar.model import Failure, TaskSpec
+
+VERSION = 1
+
+
+class _Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    pass
+
+
+# replica → engine
+
+
+class Hello(_Frame, tag="hello"):
+    """First frame of a replica: the protocol it speaks, who it is and the token it was started with."""
+
+    version: int
+    replica: str
+    token: str
+    pid: int
+
+
+class Ready(_Frame, tag="ready"):
+    """The user's code is imported; executions may come. ``imported`` is what the import took, in seconds."""
+
+    imported: float
+
+
+class Unfit(_Frame, tag="unfit"):
+    """The user's code does not import; the replica ends itself."""
+
+    failure: Failure
+
+
+class Declare(_Frame, tag="declare"):
+    """From here on this connection calls the task ``ref``."""
+
+    ref: int
+    task: TaskSpec
+
+
+class Submit(_Frame, tag="submit"):
+    """The execution ``parent`` calls the declared task ``ref``."""
+
+    call: int
+    parent: int  # epoch
+    ref: int
+    body: bytes
+    blobs: tuple[str, ...] = ()
+    group: str = ""
+
+
+class Withdraw(_Frame, tag="withdraw"):
+    """The caller no longer wants the answer of ``call``: abort it."""
+
+    call: int
+
+
+class Done(_Frame, tag="done"):
+    """The execution returned."""
+
+    epoch: int
+    body: bytes
+    blobs: tuple[str, ...] = ()
+
+
+class Failed(_Frame, tag="failed"):
+    """The execution raised, or was cancelled (``code`` "CancelledError")."""
+
+    epoch: int
+    failure: Failure
+
+
+class Log(_Frame, tag="log"):
+    """Text that an execution wrote; epoch 0: written outside of any."""
+
+    epoch: int
+    stream: str  # "stdout" | "stderr"
+    text: str
+
+
+class Beat(_Frame, tag="beat"):
+    """Sent every second by a thread of its own; ``lag`` is how long the event loop has not answered, in seconds."""
+
+    rss: int  # bytes
+    lag: float
+
+
+# engine → replica
+
+
+class Welcome(_Frame, tag="welcome"):
+    """The handshake holds."""
+
+    engine: str
+
+
+class Refuse(_Frame, tag="refuse"):
+    """The handshake does not hold; the connection is closed."""
+
+    reason: str
+
+
+class Run(_Frame, tag="run"):
+    """Execute ``module:qualname`` with the inputs in the payload."""
+
+    epoch: int
+    task: str
+    module: str
+    qualname: str
+    run: str
+    action: int
+    attempt: int
+    body: bytes
+    blobs: tuple[str, ...] = ()
+    max_inline: int = 10 * 1024 * 1024
+    context: dict[str, str] | None = None
+
+
+class Cancel(_Frame, tag="cancel"):
+    """Cancel the execution; it answers with Failed or, when it was quicker, Done."""
+
+    epoch: int
+
+
+class Answer(_Frame, tag="answer"):
+    """The result of ``call``; ``failure`` is set when it has none."""
+
+    call: int
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+class Stop(_Frame, tag="stop"):
+    """End after at most ``grace`` seconds."""
+
+    grace: float
+
+
+FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
+FromEngine = Welcome | Refuse | Run | Cancel | Answer | Stop
