@@ -1,0 +1,134 @@
+"""What happened (events) and what is to be done (commands).
+
+The engine turns bytes and exits into events, hands them to ``Pools.handle`` with the time, and carries out the
+commands. ``action`` and ``epoch`` are numbers, unique in one engine; ``epoch`` names one attempt on one replica.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from samovar.model import Failure, Phase, PoolSettings, Retry, Timeouts
+
+
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
+# events
+
+
+class OpenPool(_Message):
+    """A pool exists from here on; of one that exists already, the settings change."""
+
+    pool: str
+    settings: PoolSettings
+
+
+class Submit(_Message):
+    """Somebody asks for an action. ``parent`` is the action that called it, or 0."""
+
+    action: int
+    pool: str
+    parent: int = 0
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+
+
+class ReplicaReady(_Message):
+    replica: str
+
+
+class ReplicaUnfit(_Message):
+    """A replica cannot start. ``permanent``: trying again would not help."""
+
+    replica: str
+    failure: Failure
+    permanent: bool = False
+
+
+class ReplicaLost(_Message):
+    """A replica that was starting, ready or draining has ended; ``failure`` says how, for whom it killed."""
+
+    replica: str
+    failure: Failure
+
+
+class Finished(_Message):
+    """The attempt ``epoch`` ended on its replica; ``failure`` is None when it returned."""
+
+    epoch: int
+    failure: Failure | None = None
+
+
+class Abort(_Message):
+    """Nobody wants this action, nor anything below it, any more."""
+
+    action: int
+    reason: str = ""
+
+
+class Drain(_Message):
+    """Stop a pool for good when its work is done: nothing new is started for it unless work remains."""
+
+    pool: str
+
+
+class Tick(_Message):
+    """Time has passed."""
+
+
+Event = OpenPool | Submit | ReplicaReady | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
+
+
+# commands
+
+
+class StartReplica(_Message):
+    pool: str
+    replica: str
+
+
+class StopReplica(_Message):
+    """``grace`` seconds for a clean end; 0 kills."""
+
+    replica: str
+    grace: float
+
+
+class Assign(_Message):
+    """Run the action on the replica. ``cold``: it had to wait for this replica to start."""
+
+    replica: str
+    action: int
+    epoch: int
+    attempt: int
+    cold: bool
+
+
+class Cancel(_Message):
+    """Ask the replica to cancel an execution."""
+
+    replica: str
+    epoch: int
+
+
+class Settle(_Message):
+    """The action has its final phase. Exactly once for each action.
+
+    ``epoch`` is the attempt whose result counts (0: none did).
+    """
+
+    action: int
+    phase: Phase
+    epoch: int = 0
+    failure: Failure | None = None
+
+
+class Deliver(_Message):
+    """Hand the outcome of a settled action to whoever asked for it. At most once, after its Settle."""
+
+    action: int
+
+
+Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver
