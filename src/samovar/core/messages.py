@@ -126,7 +126,8 @@ class Settle(_Message):
 
 
 class Deliver(_Message):
-    """Hand the outcome of a settled action to whoever asked for it. At most once, after its Settle."""
+    """Hand the outcome of a settled action to whoever asked for it. Exactly once, after its Settle: at once, or when
+    the parent that waits for it has a slot again."""
 
     action: int
 

@@ -1,0 +1,76 @@
+"""An action: one task execution asked for, through all its attempts.
+
+    QUEUED ──assign──▶ RUNNING ──returned──▶ SUCCEEDED
+       ▲                  │ ├──raised, no retries left──▶ FAILED
+       └──retry / lost────┘ ├──a timeout──▶ TIMED_OUT
+                            └──abort (also from QUEUED)──▶ ABORTED
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samovar.model import Failure, Phase, Retry, Timeouts
+
+if TYPE_CHECKING:
+    from samovar.core.pool import Pool
+    from samovar.core.replicas import Execution
+
+MAX_STRIKES = 3
+"""Deaths of a replica with this action alone on it, after which the action is what kills it."""
+
+MAX_LOSSES = 10
+"""Deaths of replicas under this action in any company."""
+
+
+class Action:
+    __slots__ = (
+        "attempts",
+        "children",
+        "execution",
+        "failures",
+        "id",
+        "losses",
+        "parent",
+        "phase",
+        "pool",
+        "queued_at",
+        "retry",
+        "strikes",
+        "timeouts",
+    )
+
+    def __init__(self, number: int, pool: Pool, parent: Action | None, retry: Retry, timeouts: Timeouts) -> None:
+        self.id = number
+        self.pool = pool
+        self.parent = parent
+        self.retry = retry
+        self.timeouts = timeouts
+        self.phase = Phase.QUEUED
+        self.attempts = 0
+        self.failures = 0  # the user's own, which count against ``retry``
+        self.strikes = 0
+        self.losses = 0
+        self.queued_at = 0.0
+        self.execution: Execution | None = None
+        self.children: set[Action] | None = None  # unsettled ones; None until the first
+
+    def lose(self, failure: Failure, alone: bool) -> Failure | None:
+        """Its replica died under it: None to try again, else why not."""
+        self.losses += 1
+        self.strikes += alone
+        if alone and failure.code == "OOMError":
+            return failure
+        if self.strikes < MAX_STRIKES and self.losses < MAX_LOSSES:
+            return None
+        blame = f"{self.strikes} times with this execution alone on it" if alone else f"{self.losses} times under it"
+        return Failure(
+            failure.kind,
+            failure.code,
+            f"{failure.message} ({blame}); it is not tried again",
+            traceback=failure.traceback,
+            worker=failure.worker,
+        )
+
+
+ABORTED = Failure("user", "ActionAbortedError", "aborted", recoverable=False)

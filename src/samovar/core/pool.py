@@ -1,0 +1,331 @@
+"""One pool: the queue of a version of an environment, and its replicas.
+
+Late binding: an action waits here, never behind a busy replica. A pool appends the commands it decides on to the
+list that all pools of an engine share. Everything is O(1) in replicas and queue but ``tick``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from samovar.core.actions import Action
+from samovar.core.messages import Command, StartReplica, StopReplica
+from samovar.core.replicas import Execution, Hold, Replica, Roster, Stage
+from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
+from samovar.model import Phase, PoolSettings
+
+STOP_GRACE = 5.0
+"""Seconds an idle replica gets for a clean end."""
+
+
+class PoolStats(NamedTuple):
+    """Counts of one pool at one moment, for people."""
+
+    name: str
+    starting: int
+    ready: int
+    draining: int
+    slots: int
+    active: int
+    parked: int
+    queued: int
+    note: str  # why the head of the queue waits; "" when nothing waits
+
+
+class Pool:
+    def __init__(self, name: str, settings: PoolSettings, out: list[Command], assign: Callable[..., None]) -> None:
+        self.name = name
+        self.settings = settings
+        self.replicas: dict[str, Replica] = {}
+        self.roster = Roster(settings.concurrency)
+        self.queue: deque[Action] = deque()
+        self.suspects: deque[Action] = deque()  # a replica died under these in company: each runs alone now
+        self.reserved: Replica | None = None  # emptied for, or running, a suspect
+        self.queued = 0  # in queue and suspects, without those settled meanwhile
+        self.active = 0  # on replicas that are not draining
+        self.executions = 0  # all that live here, parked ones too
+        self.starting = 0
+        self.ready = 0
+        self.awake = False  # between the first action and idle_ttl
+        self.busy_at = 0.0
+        self.failed_starts = 0
+        self.retry_at = 0.0
+        self.run_seconds = Mean()
+        self.start_seconds = Mean()
+        self._out = out
+        self._assign = assign
+        self._named = 0
+
+    # the queue
+
+    def enqueue(self, action: Action, now: float) -> None:
+        action.queued_at = now
+        self.queue.append(action)
+        self._queued(action, now)
+
+    def requeue(self, action: Action, now: float, suspect: bool) -> None:
+        """Back in, at the head: it has waited its turn before."""
+        action.queued_at = now
+        if suspect:
+            self.suspects.append(action)
+        else:
+            self.queue.appendleft(action)
+        self._queued(action, now)
+
+    def _queued(self, action: Action, now: float) -> None:
+        action.phase = Phase.QUEUED
+        self.queued += 1
+        self.busy_at = now
+        self.awake = True
+
+    def drop_queue(self) -> list[Action]:
+        """Every action that waits, taken out of the queue."""
+        waiting = [a for a in (*self.suspects, *self.queue) if a.phase is Phase.QUEUED]
+        self.suspects.clear()
+        self.queue.clear()
+        self.queued = 0
+        return waiting
+
+    @staticmethod
+    def _head(queue: deque[Action]) -> Action | None:
+        """The first that still waits; those settled while they waited are dropped on the way."""
+        while queue:
+            if queue[0].phase is Phase.QUEUED:
+                return queue[0]
+            queue.popleft()
+        return None
+
+    def dispatch(self, now: float) -> None:
+        """Give waiting actions to free slots, then see whether more replicas are wanted."""
+        if self.suspects:
+            self._dispatch_suspect(now)
+        while self.queued and (replica := self.roster.best()) is not None:
+            action = self._head(self.queue)
+            if action is None:
+                break
+            self.queue.popleft()
+            self._give(action, replica, now)
+        self.scale(now)
+
+    def _dispatch_suspect(self, now: float) -> None:
+        action = self._head(self.suspects)
+        if action is None:
+            self._unreserve()
+            return
+        if self.reserved is None:
+            self.reserved = self.roster.best()
+            if self.reserved is None:
+                return
+            self.roster.remove(self.reserved)
+        if self.reserved.active == 0:
+            self.suspects.popleft()
+            self.reserved.alone = True
+            self._give(action, self.reserved, now)
+
+    def _unreserve(self) -> None:
+        """No suspect waits: the replica that was being emptied for one is on offer again."""
+        if self.reserved is not None and not self.reserved.alone:
+            self.roster.add(self.reserved)
+            self.reserved = None
+
+    def _give(self, action: Action, replica: Replica, now: float) -> None:
+        self.queued -= 1
+        cold = replica.served < self.settings.concurrency and action.queued_at <= replica.ready_at
+        self.occupy(replica)
+        replica.served += 1
+        self._assign(action, replica, cold, now)
+        if replica.served == self.settings.max_tasks:
+            self.drain(replica)
+
+    # slots
+
+    def occupy(self, replica: Replica) -> None:
+        self._change(replica, 1)
+
+    def release(self, replica: Replica, now: float) -> None:
+        self._change(replica, -1)
+        replica.idle_since = self.busy_at = now
+
+    def _change(self, replica: Replica, by: int) -> None:
+        offered = replica.place >= 0
+        if offered:
+            self.roster.remove(replica)
+        replica.active += by
+        if offered:
+            self.roster.add(replica)
+        if replica.stage is Stage.READY:
+            self.active += by
+
+    def has_slot(self, replica: Replica) -> bool:
+        """May a parked execution of this replica resume? Not beside a suspect."""
+        if replica.alone:
+            return False
+        return replica.active < self.settings.concurrency
+
+    def freed(self, replica: Replica) -> None:
+        """A slot was given back: a replica reserved for suspects returns, one that is done retires."""
+        if replica.active == 0:
+            replica.alone = False
+        if replica is self.reserved and self._head(self.suspects) is None:
+            self._unreserve()
+        self.retire_if_done(replica)
+
+    # replicas
+
+    def scale(self, now: float) -> None:
+        """Start what is missing: at once, but not while starts back off or where the backlog is gone sooner."""
+        usable = self.starting + self.ready
+        if not self.awake or usable >= self.settings.max_replicas or now < self.retry_at:
+            return
+        wanted = desired(self.settings, self.active, self.queued)
+        if wanted <= usable or (usable >= self.settings.min_replicas and not self._worth_a_start(now)):
+            return
+        room = self.settings.max_replicas - self._live()
+        for _ in range(min(wanted - usable, room)):
+            self._named += 1
+            replica = Replica(f"{self.name}-{self._named}", self, now)
+            self.replicas[replica.id] = replica
+            self.starting += 1
+            self._out.append(StartReplica(self.name, replica.id))
+
+    def _live(self) -> int:
+        """Replicas that count against max: not those of one execution each that only wait for their children."""
+        if self.settings.max_tasks is None:
+            return len(self.replicas)
+        return sum(1 for r in self.replicas.values() if r.stage is not Stage.DRAINING or r.active or not r.executions)
+
+    def _worth_a_start(self, now: float) -> bool:
+        run, start = self.run_seconds.value, self.start_seconds.value
+        head = self._head(self.queue)
+        if run is None or start is None or head is None:
+            return True
+        slots = self.ready * self.settings.concurrency
+        return backlog_outlasts_start(self.queued, slots, run, start, now - head.queued_at)
+
+    def became_ready(self, replica: Replica, now: float) -> None:
+        replica.stage = Stage.READY
+        replica.ready_at = replica.idle_since = now
+        self.start_seconds.add(now - replica.started_at)
+        self.starting -= 1
+        self.ready += 1
+        self.failed_starts = 0
+        self.retry_at = 0.0
+        self.roster.add(replica)
+
+    def drain(self, replica: Replica) -> None:
+        """Nothing new for this replica; it ends when its last execution has."""
+        if replica.stage is not Stage.READY:
+            return
+        self._withdraw(replica)
+        replica.stage = Stage.DRAINING
+        self.retire_if_done(replica)
+
+    def retire_if_done(self, replica: Replica) -> None:
+        if replica.stage is Stage.DRAINING and not replica.executions:
+            self.stop(replica, STOP_GRACE)
+
+    def stop(self, replica: Replica, grace: float) -> None:
+        if not replica.stopping:
+            replica.stopping = True
+            self._out.append(StopReplica(replica.id, grace))
+
+    def forget(self, replica: Replica) -> None:
+        """The replica is gone."""
+        if replica.stage is Stage.STARTING:
+            self.starting -= 1
+        elif replica.stage is Stage.READY:
+            self._withdraw(replica)
+        del self.replicas[replica.id]
+
+    def _withdraw(self, replica: Replica) -> None:
+        """Take a ready replica out of everything that counts or offers its slots."""
+        self.ready -= 1
+        self.active -= replica.active
+        if replica.place >= 0:
+            self.roster.remove(replica)
+        if replica is self.reserved:
+            self.reserved = None
+
+    def start_failed(self, now: float) -> None:
+        self.failed_starts += 1
+        self.retry_at = now + backoff(self.failed_starts)
+
+    def give_up(self) -> None:
+        """Starts have failed for good; the next action tries from scratch."""
+        self.failed_starts = 0
+        self.retry_at = 0.0
+        self.awake = False
+
+    def configure(self, settings: PoolSettings, now: float) -> None:
+        """Range and lifetimes change at once; concurrency and max_tasks belong to the version and do not."""
+        self.settings = settings
+        self._shrink()
+        self.dispatch(now)
+
+    def _shrink(self) -> None:
+        surplus = self.ready + self.starting - self.settings.max_replicas
+        for replica in sorted(self.replicas.values(), key=lambda r: r.active):
+            if surplus <= 0:
+                return
+            if replica.stage is Stage.READY:
+                self.drain(replica)
+                surplus -= 1
+
+    def tick(self, now: float) -> None:
+        """Time alone: idle pools stop, one idle replica too many stops, a start that backed off is tried again."""
+        if self.awake and not self.queued and not self.executions and now - self.busy_at >= self.settings.idle_ttl:
+            self.awake = False
+            for replica in list(self.replicas.values()):
+                self.drain(replica)
+            return
+        if not self.awake:
+            for replica in list(self.replicas.values()):
+                self.drain(replica)  # one that became ready after the pool had gone idle
+            return
+        self._scale_down(now)
+        self.dispatch(now)
+
+    def _scale_down(self, now: float) -> None:
+        if self.queued or self.ready + self.starting <= desired(self.settings, self.active, self.queued):
+            return
+        for replica in self.replicas.values():
+            idle = replica.stage is Stage.READY and not replica.executions
+            if idle and now - replica.idle_since >= self.settings.scaledown_ttl:
+                self.drain(replica)
+                return
+
+    # for people
+
+    def note(self, now: float) -> str:
+        """Why the head of the queue waits."""
+        if not self.queued:
+            return ""
+        if now < self.retry_at:
+            return f"start backing off ({self.failed_starts} failed)"
+        if self.starting and not self.ready:
+            return "replica starting"
+        return "no free slot"
+
+    def stats(self, now: float) -> PoolStats:
+        held = [x.hold for r in self.replicas.values() for x in r.executions.values()]
+        return PoolStats(
+            self.name,
+            self.starting,
+            self.ready,
+            len(self.replicas) - self.starting - self.ready,
+            self.ready * self.settings.concurrency,
+            held.count(Hold.ACTIVE),
+            len(held) - held.count(Hold.ACTIVE),
+            self.queued,
+            self.note(now),
+        )
+
+    def add_execution(self, execution: Execution) -> None:
+        self.executions += 1
+        execution.replica.executions[execution.epoch] = execution
+
+    def remove_execution(self, execution: Execution) -> None:
+        self.executions -= 1
+        del execution.replica.executions[execution.epoch]

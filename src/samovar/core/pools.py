@@ -1,0 +1,353 @@
+"""All pools of one engine, and the tree of actions that runs on them: the state machine that decides.
+
+``handle(event, now)`` returns the commands. Rules that concern one pool stand in ``pool``; here stand those that
+cross pools: parents and children, attempts, retries, timeouts, blame.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from samovar.core.actions import ABORTED, Action
+from samovar.core.messages import (
+    Abort,
+    Assign,
+    Cancel,
+    Command,
+    Deliver,
+    Drain,
+    Event,
+    Finished,
+    OpenPool,
+    ReplicaLost,
+    ReplicaReady,
+    ReplicaUnfit,
+    Settle,
+    Submit,
+    Tick,
+)
+from samovar.core.pool import Pool, PoolStats
+from samovar.core.replicas import Execution, Hold, Replica, Stage
+from samovar.core.scaling import START_ATTEMPTS
+from samovar.model import Failure, Phase
+
+CANCEL_GRACE = 5.0
+"""Seconds a cancelled execution has before it costs its replica."""
+
+_TIMEOUTS = {"run": "MaxRuntimeExceededError", "queue": "MaxQueuedTimeExceededError", "deadline": "DeadlineExceededError"}
+_TIMEOUT_TEXT = {
+    "run": "the attempt ran longer than max_runtime",
+    "queue": "the action waited longer than max_queued_time",
+    "deadline": "the action took longer than its deadline",
+}
+
+
+class Pools:
+    def __init__(self) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.actions: dict[int, Action] = {}  # unsettled ones
+        self.executions: dict[int, Execution] = {}
+        self._out: list[Command] = []
+        self._epoch = 0
+        self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            OpenPool: self._open_pool,
+            Submit: self._submit,
+            ReplicaReady: self._replica_ready,
+            ReplicaUnfit: self._replica_unfit,
+            ReplicaLost: self._replica_lost,
+            Finished: self._finished,
+            Abort: self._abort,
+            Drain: self._drain,
+            Tick: self._tick,
+        }
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Decide. The commands are to be carried out in order."""
+        self._handlers[type(event)](event, now)
+        out = self._out[:]
+        self._out.clear()
+        return out
+
+    def stats(self, now: float) -> list[PoolStats]:
+        return [pool.stats(now) for pool in self.pools.values()]
+
+    # events
+
+    def _open_pool(self, event: OpenPool, now: float) -> None:
+        pool = self.pools.get(event.pool)
+        if pool is None:
+            self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
+        else:
+            pool.configure(event.settings, now)
+
+    def _submit(self, event: Submit, now: float) -> None:
+        pool = self.pools[event.pool]
+        parent = self.actions.get(event.parent) if event.parent else None
+        if event.parent and (parent is None or parent.execution is None):
+            self._out += (Settle(event.action, Phase.ABORTED, failure=ABORTED), Deliver(event.action))
+            return
+        action = self.actions[event.action] = Action(event.action, pool, parent, event.retry, event.timeouts)
+        if parent is not None and parent.execution is not None:
+            if parent.children is None:
+                parent.children = set()
+            parent.children.add(action)
+            self._park(parent.execution, now)
+        if event.timeouts.max_queued_time is not None:
+            self._timer(now + event.timeouts.max_queued_time, event.action, "queue")
+        if event.timeouts.deadline is not None:
+            self._timer(now + event.timeouts.deadline, event.action, "deadline")
+        pool.enqueue(action, now)
+        pool.dispatch(now)
+
+    def _replica_ready(self, event: ReplicaReady, now: float) -> None:
+        replica = self._find(event.replica)
+        if replica is not None and replica.stage is Stage.STARTING:
+            replica.pool.became_ready(replica, now)
+            replica.pool.dispatch(now)
+
+    def _replica_unfit(self, event: ReplicaUnfit, now: float) -> None:
+        replica = self._find(event.replica)
+        if replica is not None and replica.stage is Stage.STARTING:
+            self._start_failed(replica, event.failure, event.permanent, now)
+
+    def _replica_lost(self, event: ReplicaLost, now: float) -> None:
+        replica = self._find(event.replica)
+        if replica is None:
+            return
+        pool = replica.pool
+        if replica.stage is Stage.STARTING:
+            self._start_failed(replica, event.failure, False, now)
+            return
+        pool.forget(replica)
+        lost = list(replica.executions.values())
+        alone = sum(1 for x in lost if x.hold is Hold.ACTIVE) == 1
+        orphans = [x for x in lost if x.is_current]
+        for execution in lost:
+            self._drop(execution)
+        for execution in orphans:
+            execution.action.execution = None
+            self._hand_over(execution)
+        for execution in sorted(orphans, key=lambda x: x.hold is Hold.ACTIVE):  # parents first: they abort their children
+            if execution.action.id in self.actions:
+                self._retry_lost(execution, event.failure, alone, now)
+        pool.dispatch(now)
+
+    def _retry_lost(self, execution: Execution, failure: Failure, alone: bool, now: float) -> None:
+        """Its replica died under it. Only what held a slot can have killed it."""
+        action = execution.action
+        suspect = execution.hold is Hold.ACTIVE and not execution.replica.innocent
+        self._abort_children(action, now)
+        verdict = action.lose(failure, alone) if suspect else None
+        if verdict is None:
+            action.pool.requeue(action, now, suspect)
+        elif verdict.code == "OOMError":
+            self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
+        else:
+            self._settle(action, Phase.FAILED, now, execution.epoch, verdict)
+
+    def _finished(self, event: Finished, now: float) -> None:
+        execution = self.executions.get(event.epoch)
+        if execution is None:
+            return
+        replica, pool, action = execution.replica, execution.replica.pool, execution.action
+        self._drop(execution)
+        if execution.hold is Hold.ACTIVE:
+            pool.release(replica, now)
+        if execution.is_current:
+            action.execution = None
+            if not execution.ever_parked:
+                pool.run_seconds.add(now - execution.started_at)
+            if event.failure is None:
+                self._settle(action, Phase.SUCCEEDED, now, event.epoch)
+            else:
+                self._attempt_failed(action, event.failure, Phase.FAILED, event.epoch, now)
+        self._resume(replica)
+        pool.freed(replica)
+        pool.dispatch(now)
+
+    def _abort(self, event: Abort, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
+            self._settle(action, Phase.ABORTED, now, 0, failure)
+
+    def _drain(self, event: Drain, now: float) -> None:
+        pool = self.pools[event.pool]
+        for replica in list(pool.replicas.values()):
+            pool.drain(replica)
+        pool.dispatch(now)
+
+    def _tick(self, event: Tick, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, number, kind = heapq.heappop(self._timers)
+            if kind == "kill":
+                self._kill(number)
+            elif kind == "retry":
+                self._retry_now(number, now)
+            else:
+                self._timed_out(number, kind, now)
+        for pool in self.pools.values():
+            pool.tick(now)
+
+    # attempts
+
+    def _assign(self, action: Action, replica: Replica, cold: bool, now: float) -> None:
+        self._epoch += 1
+        execution = self.executions[self._epoch] = Execution(self._epoch, action, replica, now)
+        replica.pool.add_execution(execution)
+        action.execution = execution
+        action.phase = Phase.RUNNING
+        action.attempts += 1
+        if action.timeouts.max_runtime is not None:
+            self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
+        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold))
+
+    def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
+        action.failures += 1
+        if not failure.recoverable or action.failures > action.retry.count:
+            self._settle(action, phase, now, epoch, failure)
+            return
+        self._abort_children(action, now)
+        delay = action.retry.delay(action.failures)
+        action.phase = Phase.WAITING_FOR_RESOURCES
+        if delay > 0:
+            self._timer(now + delay, action.id, "retry")
+        else:
+            action.pool.requeue(action, now, False)
+
+    def _retry_now(self, number: int, now: float) -> None:
+        action = self.actions.get(number)
+        if action is not None:
+            action.pool.requeue(action, now, False)
+
+    def _timed_out(self, number: int, kind: str, now: float) -> None:
+        if kind == "run":
+            execution = self.executions.get(number)
+            action = execution.action if execution is not None and execution.is_current else None
+        else:
+            action = self.actions.get(number)
+        if action is None or (kind == "queue" and action.attempts):
+            return
+        failure = Failure("user", _TIMEOUTS[kind], f"{_TIMEOUT_TEXT[kind]} ({self._bound(action, kind):g} s)")
+        if kind == "run":
+            self._cancel(action, now)
+            self._attempt_failed(action, failure, Phase.TIMED_OUT, number, now)
+        else:
+            self._settle(action, Phase.TIMED_OUT, now, 0, failure)
+
+    @staticmethod
+    def _bound(action: Action, kind: str) -> float:
+        bounds = action.timeouts
+        return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[kind] or 0.0
+
+    def _cancel(self, action: Action, now: float) -> None:
+        """The action's execution is no longer wanted; it keeps its slot until it has ended."""
+        execution = action.execution
+        if execution is not None:
+            action.execution = None
+            self._hand_over(execution)
+            self._out.append(Cancel(execution.replica.id, execution.epoch))
+            self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
+
+    def _kill(self, epoch: int) -> None:
+        execution = self.executions.get(epoch)
+        if execution is not None:
+            execution.replica.innocent = True
+            execution.replica.pool.stop(execution.replica, 0.0)
+
+    # parents and children
+
+    def _park(self, execution: Execution, now: float) -> None:
+        """It has an unfinished child: its slot is free for others."""
+        if execution.hold is Hold.ACTIVE:
+            execution.hold = Hold.PARKED
+            execution.ever_parked = True
+            replica = execution.replica
+            replica.pool.release(replica, now)
+            self._resume(replica)
+            replica.pool.freed(replica)
+            replica.pool.dispatch(now)
+        elif execution.hold is Hold.RESUMING:
+            execution.hold = Hold.PARKED
+            execution.replica.resuming.remove(execution)
+            self._hand_over(execution)
+
+    def _resume(self, replica: Replica) -> None:
+        """Executions whose children are done come before anything new."""
+        while replica.resuming and replica.pool.has_slot(replica):
+            execution = replica.resuming.popleft()
+            execution.hold = Hold.ACTIVE
+            replica.pool.occupy(replica)
+            self._hand_over(execution)
+
+    def _hand_over(self, execution: Execution) -> None:
+        """Deliver what was held back until this execution had a slot."""
+        if execution.held:
+            self._out.append(Deliver(execution.held))
+            execution.held = 0
+
+    def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
+        self._end(action, phase, now, epoch, failure)
+        self._abort_children(action, now)
+        parent = action.parent
+        if parent is None:
+            self._out.append(Deliver(action.id))
+            return
+        siblings = parent.children
+        assert siblings is not None
+        siblings.discard(action)
+        execution = parent.execution
+        if execution is None or siblings:
+            self._out.append(Deliver(action.id))
+            return
+        execution.hold = Hold.RESUMING
+        execution.held = action.id
+        execution.replica.resuming.append(execution)
+        self._resume(execution.replica)
+
+    def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
+        del self.actions[action.id]
+        if action.phase is Phase.QUEUED:
+            action.pool.queued -= 1
+        action.phase = phase
+        self._cancel(action, now)
+        self._out.append(Settle(action.id, phase, epoch, failure))
+
+    def _abort_children(self, action: Action, now: float) -> None:
+        """Everything below; without recursion, as trees may be deep."""
+        stack = list(action.children or ())
+        action.children = None
+        while stack:
+            child = stack.pop()
+            self._end(child, Phase.ABORTED, now, 0, ABORTED)
+            self._out.append(Deliver(child.id))
+            stack += child.children or ()
+            child.children = None
+
+    # replicas
+
+    def _find(self, name: str) -> Replica | None:
+        pool = self.pools.get(name.rpartition("-")[0])
+        return pool.replicas.get(name) if pool is not None else None
+
+    def _start_failed(self, replica: Replica, failure: Failure, permanent: bool, now: float) -> None:
+        pool = replica.pool
+        pool.forget(replica)
+        pool.start_failed(now)
+        if pool.ready == 0 and (permanent or pool.failed_starts >= START_ATTEMPTS):
+            for action in pool.drop_queue():
+                action.phase = Phase.WAITING_FOR_RESOURCES
+                self._settle(action, Phase.FAILED, now, 0, failure)
+            pool.give_up()
+
+    def _drop(self, execution: Execution) -> None:
+        del self.executions[execution.epoch]
+        execution.replica.pool.remove_execution(execution)
+        if execution.hold is Hold.RESUMING:
+            execution.replica.resuming.remove(execution)
+
+    def _timer(self, when: float, number: int, kind: str) -> None:
+        heapq.heappush(self._timers, (when, number, kind))

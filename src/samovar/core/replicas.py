@@ -1,0 +1,122 @@
+"""Replicas, the executions on them, and the index that finds the freest one in O(1).
+
+    STARTING ──ready──▶ READY ──drain──▶ DRAINING ──▶ gone
+        └──unfit / lost──┴──────lost────────┴──────▶ gone
+
+An execution is ACTIVE (holds a slot), PARKED (waits for its children) or RESUMING (its children are done, and it
+waits for a slot on its own replica, before anything new may have it).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samovar.core.actions import Action
+    from samovar.core.pool import Pool
+
+
+class Stage(enum.Enum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Hold(enum.Enum):
+    ACTIVE = "active"
+    PARKED = "parked"
+    RESUMING = "resuming"
+
+
+class Execution:
+    """One attempt on one replica. It outlives its action while a cancelled attempt has not ended."""
+
+    __slots__ = ("action", "epoch", "ever_parked", "held", "hold", "replica", "started_at")
+
+    def __init__(self, epoch: int, action: Action, replica: Replica, now: float) -> None:
+        self.epoch = epoch
+        self.action = action
+        self.replica = replica
+        self.hold = Hold.ACTIVE
+        self.started_at = now
+        self.ever_parked = False
+        self.held = 0  # the settled child whose delivery waits until this execution has a slot
+
+    @property
+    def is_current(self) -> bool:
+        """False once the action was settled or given to another attempt: what this one says is ignored."""
+        return self.action.execution is self
+
+
+class Replica:
+    __slots__ = (
+        "active",
+        "alone",
+        "executions",
+        "id",
+        "idle_since",
+        "innocent",
+        "place",
+        "pool",
+        "ready_at",
+        "resuming",
+        "served",
+        "stage",
+        "started_at",
+        "stopping",
+    )
+
+    def __init__(self, name: str, pool: Pool, now: float) -> None:
+        self.id = name
+        self.pool = pool
+        self.stage = Stage.STARTING
+        self.started_at = now
+        self.ready_at = now
+        self.idle_since = now
+        self.active = 0
+        self.served = 0
+        self.executions: dict[int, Execution] = {}
+        self.resuming: deque[Execution] = deque()
+        self.place = -1  # index in its roster shelf; -1: not on offer
+        self.alone = False  # it runs a suspect, which nobody may join
+        self.innocent = False  # it is killed for a cancelled execution: nobody else on it is a suspect
+        self.stopping = False  # StopReplica was said
+
+
+class Roster:
+    """The ready replicas on offer, on one shelf for each number of active executions.
+
+    ``best`` is the one with the most free slots. Moves go to the neighbouring shelf, so ``_lowest`` moves by one:
+    every operation is O(1), but for a removal, which may walk over at most ``concurrency`` empty shelves.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._shelves: list[list[Replica]] = [[] for _ in range(concurrency + 1)]
+        self._lowest = concurrency
+
+    def best(self) -> Replica | None:
+        """The replica with the most free slots; None when there is no free slot."""
+        shelves = self._shelves
+        full = len(shelves) - 1
+        lowest = self._lowest
+        while lowest < full and not shelves[lowest]:
+            lowest += 1
+        self._lowest = lowest
+        return shelves[lowest][-1] if lowest < full else None
+
+    def add(self, replica: Replica) -> None:
+        shelf = self._shelves[replica.active]
+        replica.place = len(shelf)
+        shelf.append(replica)
+        if replica.active < self._lowest:
+            self._lowest = replica.active
+
+    def remove(self, replica: Replica) -> None:
+        shelf = self._shelves[replica.active]
+        last = shelf.pop()
+        if last is not replica:
+            shelf[replica.place] = last
+            last.place = replica.place
+        replica.place = -1
