@@ -1,9 +1,9 @@
 """An action: one task execution asked for, through all its attempts.
 
-    QUEUED ──assign──▶ RUNNING ──returned──▶ SUCCEEDED
-       ▲                  │ ├──raised, no retries left──▶ FAILED
-       └──retry / lost────┘ ├──a timeout──▶ TIMED_OUT
-                            └──abort (also from QUEUED)──▶ ABORTED
+QUEUED ──assign──▶ RUNNING ──returned──▶ SUCCEEDED
+   ▲                  │ ├──raised, no retries left──▶ FAILED
+   └──retry / lost────┘ ├──a timeout──▶ TIMED_OUT
+                        └──abort (also from QUEUED)──▶ ABORTED
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Action:
         "timeouts",
     )
 
-    def __init__(self, number: int, pool: Pool, parent: Action | None, retry: Retry, timeouts: Timeouts) -> None:
+    def __init__(
+        self, number: int, pool: Pool, parent: Action | None, retry: Retry, timeouts: Timeouts
+    ) -> None:
         self.id = number
         self.pool = pool
         self.parent = parent
@@ -63,7 +65,11 @@ class Action:
             return failure
         if self.strikes < MAX_STRIKES and self.losses < MAX_LOSSES:
             return None
-        blame = f"{self.strikes} times with this execution alone on it" if alone else f"{self.losses} times under it"
+        blame = (
+            f"{self.strikes} times with this execution alone on it"
+            if alone
+            else f"{self.losses} times under it"
+        )
         return Failure(
             failure.kind,
             failure.code,

@@ -23,7 +23,9 @@ def validate(pools: Pools) -> None:
     for execution in pools.executions.values():
         if execution.is_current:
             waits = bool(execution.action.children)
-            assert waits == (execution.hold is Hold.PARKED), "it is parked exactly while children are unfinished"
+            assert waits == (execution.hold is Hold.PARKED), (
+                "it is parked exactly while children are unfinished"
+            )
 
 
 def _counts(pool: Pool) -> None:
@@ -47,7 +49,9 @@ def _replicas(pool: Pool) -> None:
         assert holds.count(Hold.RESUMING) == len(replica.resuming)
         if replica.resuming:
             assert not pool.has_slot(replica), "an execution could resume and does not"
-        assert replica.stopping or replica.stage is not Stage.DRAINING or replica.executions, "a drained replica lives on"
+        assert replica.stopping or replica.stage is not Stage.DRAINING or replica.executions, (
+            "a drained replica lives on"
+        )
 
 
 def _progress(pool: Pool) -> None:

@@ -18,14 +18,14 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
 # events
 
 
-class OpenPool(_Message):
+class OpenPool(_Message, frozen=True):
     """A pool exists from here on; of one that exists already, the settings change."""
 
     pool: str
     settings: PoolSettings
 
 
-class Submit(_Message):
+class Submit(_Message, frozen=True):
     """Somebody asks for an action. ``parent`` is the action that called it, or 0."""
 
     action: int
@@ -35,11 +35,11 @@ class Submit(_Message):
     timeouts: Timeouts = Timeouts()
 
 
-class ReplicaReady(_Message):
+class ReplicaReady(_Message, frozen=True):
     replica: str
 
 
-class ReplicaUnfit(_Message):
+class ReplicaUnfit(_Message, frozen=True):
     """A replica cannot start. ``permanent``: trying again would not help."""
 
     replica: str
@@ -47,34 +47,34 @@ class ReplicaUnfit(_Message):
     permanent: bool = False
 
 
-class ReplicaLost(_Message):
+class ReplicaLost(_Message, frozen=True):
     """A replica that was starting, ready or draining has ended; ``failure`` says how, for whom it killed."""
 
     replica: str
     failure: Failure
 
 
-class Finished(_Message):
+class Finished(_Message, frozen=True):
     """The attempt ``epoch`` ended on its replica; ``failure`` is None when it returned."""
 
     epoch: int
     failure: Failure | None = None
 
 
-class Abort(_Message):
+class Abort(_Message, frozen=True):
     """Nobody wants this action, nor anything below it, any more."""
 
     action: int
     reason: str = ""
 
 
-class Drain(_Message):
+class Drain(_Message, frozen=True):
     """Stop a pool for good when its work is done: nothing new is started for it unless work remains."""
 
     pool: str
 
 
-class Tick(_Message):
+class Tick(_Message, frozen=True):
     """Time has passed."""
 
 
@@ -84,19 +84,19 @@ Event = OpenPool | Submit | ReplicaReady | ReplicaUnfit | ReplicaLost | Finished
 # commands
 
 
-class StartReplica(_Message):
+class StartReplica(_Message, frozen=True):
     pool: str
     replica: str
 
 
-class StopReplica(_Message):
+class StopReplica(_Message, frozen=True):
     """``grace`` seconds for a clean end; 0 kills."""
 
     replica: str
     grace: float
 
 
-class Assign(_Message):
+class Assign(_Message, frozen=True):
     """Run the action on the replica. ``cold``: it had to wait for this replica to start."""
 
     replica: str
@@ -106,14 +106,14 @@ class Assign(_Message):
     cold: bool
 
 
-class Cancel(_Message):
+class Cancel(_Message, frozen=True):
     """Ask the replica to cancel an execution."""
 
     replica: str
     epoch: int
 
 
-class Settle(_Message):
+class Settle(_Message, frozen=True):
     """The action has its final phase. Exactly once for each action.
 
     ``epoch`` is the attempt whose result counts (0: none did).
@@ -125,7 +125,7 @@ class Settle(_Message):
     failure: Failure | None = None
 
 
-class Deliver(_Message):
+class Deliver(_Message, frozen=True):
     """Hand the outcome of a settled action to whoever asked for it. Exactly once, after its Settle: at once, or when
     the parent that waits for it has a slot again."""
 

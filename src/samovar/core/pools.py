@@ -36,7 +36,11 @@ from samovar.model import Failure, Phase
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
 
-_TIMEOUTS = {"run": "MaxRuntimeExceededError", "queue": "MaxQueuedTimeExceededError", "deadline": "DeadlineExceededError"}
+_TIMEOUTS = {
+    "run": "MaxRuntimeExceededError",
+    "queue": "MaxQueuedTimeExceededError",
+    "deadline": "DeadlineExceededError",
+}
 _TIMEOUT_TEXT = {
     "run": "the attempt ran longer than max_runtime",
     "queue": "the action waited longer than max_queued_time",
@@ -130,7 +134,9 @@ class Pools:
         for execution in orphans:
             execution.action.execution = None
             self._hand_over(execution)
-        for execution in sorted(orphans, key=lambda x: x.hold is Hold.ACTIVE):  # parents first: they abort their children
+        for execution in sorted(
+            orphans, key=lambda x: x.hold is Hold.ACTIVE
+        ):  # parents first: they abort their children
             if execution.action.id in self.actions:
                 self._retry_lost(execution, event.failure, alone, now)
         pool.dispatch(now)
@@ -171,7 +177,9 @@ class Pools:
     def _abort(self, event: Abort, now: float) -> None:
         action = self.actions.get(event.action)
         if action is not None:
-            failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
+            failure = (
+                Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
+            )
             self._settle(action, Phase.ABORTED, now, 0, failure)
 
     def _drain(self, event: Drain, now: float) -> None:
@@ -241,7 +249,9 @@ class Pools:
     @staticmethod
     def _bound(action: Action, kind: str) -> float:
         bounds = action.timeouts
-        return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[kind] or 0.0
+        return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[
+            kind
+        ] or 0.0
 
     def _cancel(self, action: Action, now: float) -> None:
         """The action's execution is no longer wanted; it keeps its slot until it has ended."""
@@ -289,7 +299,9 @@ class Pools:
             self._out.append(Deliver(execution.held))
             execution.held = 0
 
-    def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
+    def _settle(
+        self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None
+    ) -> None:
         self._end(action, phase, now, epoch, failure)
         self._abort_children(action, now)
         parent = action.parent

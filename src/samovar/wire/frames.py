@@ -21,7 +21,7 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # replica → engine
 
 
-class Hello(_Frame, tag="hello"):
+class Hello(_Frame, frozen=True, tag="hello"):
     """First frame of a replica: the protocol it speaks, who it is and the token it was started with."""
 
     version: int
@@ -30,26 +30,26 @@ class Hello(_Frame, tag="hello"):
     pid: int
 
 
-class Ready(_Frame, tag="ready"):
+class Ready(_Frame, frozen=True, tag="ready"):
     """The user's code is imported; executions may come. ``imported`` is what the import took, in seconds."""
 
     imported: float
 
 
-class Unfit(_Frame, tag="unfit"):
+class Unfit(_Frame, frozen=True, tag="unfit"):
     """The user's code does not import; the replica ends itself."""
 
     failure: Failure
 
 
-class Declare(_Frame, tag="declare"):
+class Declare(_Frame, frozen=True, tag="declare"):
     """From here on this connection calls the task ``ref``."""
 
     ref: int
     task: TaskSpec
 
 
-class Submit(_Frame, tag="submit"):
+class Submit(_Frame, frozen=True, tag="submit"):
     """The execution ``parent`` calls the declared task ``ref``."""
 
     call: int
@@ -60,13 +60,13 @@ class Submit(_Frame, tag="submit"):
     group: str = ""
 
 
-class Withdraw(_Frame, tag="withdraw"):
+class Withdraw(_Frame, frozen=True, tag="withdraw"):
     """The caller no longer wants the answer of ``call``: abort it."""
 
     call: int
 
 
-class Done(_Frame, tag="done"):
+class Done(_Frame, frozen=True, tag="done"):
     """The execution returned."""
 
     epoch: int
@@ -74,14 +74,14 @@ class Done(_Frame, tag="done"):
     blobs: tuple[str, ...] = ()
 
 
-class Failed(_Frame, tag="failed"):
+class Failed(_Frame, frozen=True, tag="failed"):
     """The execution raised, or was cancelled (``code`` "CancelledError")."""
 
     epoch: int
     failure: Failure
 
 
-class Log(_Frame, tag="log"):
+class Log(_Frame, frozen=True, tag="log"):
     """Text that an execution wrote; epoch 0: written outside of any."""
 
     epoch: int
@@ -89,7 +89,7 @@ class Log(_Frame, tag="log"):
     text: str
 
 
-class Beat(_Frame, tag="beat"):
+class Beat(_Frame, frozen=True, tag="beat"):
     """Sent every second by a thread of its own; ``lag`` is how long the event loop has not answered, in seconds."""
 
     rss: int  # bytes
@@ -99,19 +99,19 @@ class Beat(_Frame, tag="beat"):
 # engine → replica
 
 
-class Welcome(_Frame, tag="welcome"):
+class Welcome(_Frame, frozen=True, tag="welcome"):
     """The handshake holds."""
 
     engine: str
 
 
-class Refuse(_Frame, tag="refuse"):
+class Refuse(_Frame, frozen=True, tag="refuse"):
     """The handshake does not hold; the connection is closed."""
 
     reason: str
 
 
-class Run(_Frame, tag="run"):
+class Run(_Frame, frozen=True, tag="run"):
     """Execute ``module:qualname`` with the inputs in the payload."""
 
     epoch: int
@@ -127,13 +127,13 @@ class Run(_Frame, tag="run"):
     context: dict[str, str] | None = None
 
 
-class Cancel(_Frame, tag="cancel"):
+class Cancel(_Frame, frozen=True, tag="cancel"):
     """Cancel the execution; it answers with Failed or, when it was quicker, Done."""
 
     epoch: int
 
 
-class Answer(_Frame, tag="answer"):
+class Answer(_Frame, frozen=True, tag="answer"):
     """The result of ``call``; ``failure`` is set when it has none."""
 
     call: int
@@ -142,7 +142,7 @@ class Answer(_Frame, tag="answer"):
     failure: Failure | None = None
 
 
-class Stop(_Frame, tag="stop"):
+class Stop(_Frame, frozen=True, tag="stop"):
     """End after at most ``grace`` seconds."""
 
     grace: float
