@@ -184,6 +184,7 @@ class Pools:
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
+        pool.awake = bool(pool.queued or pool.executions)
         for replica in list(pool.replicas.values()):
             pool.drain(replica)
         pool.dispatch(now)

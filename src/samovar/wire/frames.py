@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from samovar.model import Failure, TaskSpec
+from samovar.model import Bundle, Failure, TaskSpec
 
 VERSION = 1
 
@@ -100,9 +100,10 @@ class Beat(_Frame, frozen=True, tag="beat"):
 
 
 class Welcome(_Frame, frozen=True, tag="welcome"):
-    """The handshake holds."""
+    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie."""
 
-    engine: str
+    bundle: Bundle
+    blobs: str
 
 
 class Refuse(_Frame, frozen=True, tag="refuse"):

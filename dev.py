@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Set up and run this checkout; nothing but Python 3.11+ is needed.
+
+    python3 dev.py run FILE TASK [--param value …]   run a task (the command `samovar run`)
+    python3 dev.py test [pytest argument …]          all checks and all tests
+    python3 dev.py bench [argument …]                the benchmarks
+    python3 dev.py setup                             only make the environment
+    python3 dev.py --help                            this text
+
+The first call makes .venv from requirements.lock, every package checked against its hash; later calls find it
+ready, and make it anew when requirements.lock or pyproject.toml has changed. Set-up talks on stderr alone.
+`test` exits with 1 when any step fails, and runs all of them. With pytest arguments, which may choose a part
+of the tests, coverage is shown and does not count.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - this file is what an older Python meets first
+    sys.exit("samovar needs Python 3.11 or later; this is Python {}.{}.".format(*sys.version_info[:2]))
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+PYTHON = BIN / "python"
+LOCK = ROOT / "requirements.lock"
+MARKER = VENV / "made-from"
+
+COVERED = "*/samovar/core/*,*/samovar/wire/*"
+
+
+class SetupError(Exception):
+    """The environment cannot be made; the message says why and what to do."""
+
+
+# set-up
+
+
+def say(line: str) -> None:
+    print(f"setup: {line}", file=sys.stderr, flush=True)
+
+
+def digest() -> str:
+    """Of all that .venv is made from; its own path too, because the programs in it name it."""
+    found = hashlib.sha256(repr((sys.version_info[:3], str(VENV))).encode())
+    for source in (LOCK, ROOT / "pyproject.toml"):
+        found.update(source.read_bytes())
+    return found.hexdigest()
+
+
+def is_ready(wanted: str) -> bool:
+    return PYTHON.exists() and MARKER.exists() and MARKER.read_text() == wanted
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Of two calls that meet a missing environment, one makes it and the other waits."""
+    handle = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def setup() -> None:
+    wanted = digest()
+    if is_ready(wanted):
+        return
+    with alone():
+        if not is_ready(wanted):
+            make(wanted)
+
+
+def make(wanted: str) -> None:
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"this Python has no module {' and no module '.join(missing)}, so it cannot make a virtual "
+            "environment. On Debian and Ubuntu: apt install python3-venv"
+        )
+    started = time.monotonic()
+    MARKER.unlink(missing_ok=True)
+    say(f"making {VENV.name} with Python {'.'.join(map(str, sys.version_info[:3]))}")
+    step([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    say("installing the installer")
+    with tempfile.TemporaryDirectory() as folder:
+        pin = Path(folder) / "uv.txt"
+        pin.write_text(pinned("uv"))
+        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        step([*pip, "install", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(pin)])
+    say("installing what requirements.lock names")
+    uv = [str(BIN / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
+    step([*uv, "--require-hashes", "-r", str(LOCK)])
+    say("installing samovar, editable")
+    step([*uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    MARKER.write_text(wanted)
+    say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+def pinned(name: str) -> str:
+    """The entry of one package in the lock, with its hashes."""
+    lines = LOCK.read_text().splitlines()
+    start = next((at for at, line in enumerate(lines) if line.startswith(f"{name}==")), None)
+    if start is None:
+        raise SetupError(f"{LOCK.name} does not name {name}; renew it as CONTRIBUTING.md says")
+    end = start
+    while lines[end].endswith("\\"):
+        end += 1
+    return "\n".join(lines[start : end + 1]) + "\n"
+
+
+def step(command: list[str]) -> None:
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    if done.returncode:
+        raise SetupError(f"`{' '.join(command)}` ended with exit code {done.returncode}; its output is above")
+
+
+# commands
+
+
+def become(program: Path, *arguments: str) -> int:
+    """Replace this process, so that signals and the exit code are the program's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if not program.exists():
+        raise SetupError(f"{program.name} is not in {VENV.name}; remove {VENV.name} and try again")
+    os.execv(program, [str(program), *arguments])
+
+
+def run(arguments: list[str]) -> int:
+    return become(BIN / "samovar", "run", *arguments)
+
+
+def bench(arguments: list[str]) -> int:
+    return become(PYTHON, str(ROOT / "benchmarks"), *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    python = str(PYTHON)
+    steps = {
+        "ruff check": [str(BIN / "ruff"), "check", "."],
+        "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
+        "mypy": [python, "-m", "mypy"],
+        "import-linter": [str(BIN / "lint-imports")],
+        "pytest": [python, "-m", "coverage", "run", "-m", "pytest", *arguments],
+        "coverage": [python, "-m", "coverage", "report", "--fail-under=100", f"--include={COVERED}"],
+    }
+    results: dict[str, int] = {}
+    for name, command in steps.items():
+        print(f"── {name}", flush=True)
+        results[name] = subprocess.run(command, cwd=ROOT).returncode
+        print(f"── {name}: {'ok' if not results[name] else f'FAILED ({results[name]})'}\n", flush=True)
+    if arguments:
+        results.pop("coverage")
+    failed = [name for name, code in results.items() if code]
+    print(f"failed: {', '.join(failed)}" if failed else "all steps passed", flush=True)
+    return 1 if failed else 0
+
+
+def main(argv: list[str]) -> int:
+    commands = {"run": run, "test": test, "bench": bench, "setup": lambda _: 0}
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0 if argv else 2
+    command = commands.get(argv[0])
+    if command is None:
+        print(
+            f"dev.py: there is no command {argv[0]!r}; the commands are {', '.join(commands)}",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        setup()
+        return command(argv[1:])
+    except SetupError as error:
+        print(f"dev.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The `samovar` command: the composition root, where a person meets the engine."""

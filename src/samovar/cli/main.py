@@ -1,0 +1,102 @@
+"""The ``samovar`` command: its group, its version, its subcommands.
+
+Only click is imported here. What a subcommand needs is imported when it runs, because ``--help`` and
+completion should not pay for an engine.
+"""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    import click
+except ModuleNotFoundError as missing:  # the base install is for user images and has no command
+    raise SystemExit(
+        "samovar's command needs more than the base install: pip install 'samovar[engine]'"
+    ) from missing
+
+
+def _version(context: click.Context, _param: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from importlib import metadata  # only here: it costs more than click does
+
+    try:
+        version = metadata.version("samovar")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        version = "unknown (not installed)"
+    click.echo(f"samovar {version}, Python {sys.version.split()[0]}")
+    context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Run Flyte-style tasks on pools of warm processes."""
+
+
+@cli.command(
+    "run",
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
+    short_help="Run a task of a Python file.",
+    options_metavar="[RUN-OPTIONS]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the result is written to stdout; json: the outputs alone.",
+)
+@click.option("--name", default="", help="Name of the run; chosen where it is not given.")
+@click.option(
+    "--context",
+    "context_items",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An entry of the run's custom context; may be repeated.",
+)
+@click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
+@click.option(
+    "--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")
+@click.argument("file", metavar="FILE")
+@click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="TASK [--PARAMETER VALUE ...]")
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    file: str,
+    rest: tuple[str, ...],
+    **options: object,
+) -> None:
+    """Run TASK of the Python file FILE.
+
+    `samovar run FILE --help` lists the tasks of FILE, `samovar run FILE TASK --help` shows the parameters of
+    TASK with their types and defaults. In FILE, `import flyte` gives samovar.
+
+    The result goes to stdout; progress, the logs of tasks and errors go to stderr. Exit status: 0, 1 if the
+    task failed, 2 for bad input, 130 after Ctrl-C (it aborts the run and stops every replica; a second one
+    does not wait).
+    """
+    from samovar.cli import run as command  # only here: keep `samovar --help` light
+
+    command.run_command(context, file, rest, command.RunOptions.of(options))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script and of ``python -m samovar``; ends in SystemExit."""
+    cli.main(args=arguments, prog_name="samovar")
+
+
+if __name__ == "__main__":
+    main()

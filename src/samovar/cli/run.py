@@ -1,0 +1,263 @@
+"""``samovar run``: from the words of the command line to an exit status.
+
+What must stay true: stdout carries the result and nothing else, and when the process ends by any way but
+SIGKILL, the host has been closed, so that no replica outlives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any, NamedTuple, Protocol, cast
+
+import click
+
+from samovar.cli import display, options, script, values
+from samovar.errors import BaseRuntimeError
+from samovar.model import Phase
+from samovar.sdk.controller import RunHandle
+
+SUCCESS, TASK_FAILED, BAD_INPUT = 0, 1, 2
+TICK = 0.1  # seconds between two looks at the run
+GRACE = 2.0  # seconds that replicas have to end by themselves
+AT_ONCE = 1.0  # seconds after a second Ctrl-C until the process ends whatever is left
+
+
+class RunOptions(NamedTuple):
+    output: str = "text"  # "text" | "json"
+    name: str = ""
+    context: Mapping[str, str] | None = None
+    progress: bool = True
+    logs: bool = True
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> RunOptions:
+        """From what click collected."""
+        quiet = bool(given["quiet"])
+        items = {}
+        for item in given["context_items"]:
+            key, equals, value = item.partition("=")
+            if not key or not equals:
+                raise click.UsageError(f"--context takes KEY=VALUE, got {item!r}.")
+            items[key] = value
+        return cls(
+            output=given["output"],
+            name=given["name"],
+            context=items or None,
+            progress=not (quiet or given["no_progress"]),
+            logs=bool(given["log"]) and not quiet,
+        )
+
+
+class Host(Protocol):
+    """What the command uses of ``samovar.host.EmbeddedHost``."""
+
+    def start(
+        self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None
+    ) -> RunHandle: ...
+    def stats(self) -> Sequence[display.PoolStats]: ...
+    def close(self, grace: float = ...) -> None: ...
+
+
+class Stopped(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        return 128 + self.number
+
+
+def run_command(context: click.Context, file: str, rest: Sequence[str], settings: RunOptions) -> None:
+    """The body of the command; ends in ``click.exceptions.Exit`` or a ``ClickException``."""
+    with _signals():
+        try:
+            status = _run(context, file, rest, settings)
+        except Stopped as stop:  # before there was anything to stop
+            status = stop.status
+    context.exit(status)
+
+
+def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOptions) -> int:
+    if file.startswith("-"):
+        raise click.UsageError(
+            f"FILE expected, got {file!r}; `samovar run --help` shows the options.", context
+        )
+    module = script.load(file)
+    tasks = script.find_tasks(module)
+    if not rest or rest[0] in ("-h", "--help"):
+        listing = options.list_tasks(tasks, file)
+        if rest:
+            click.echo(listing)
+            return SUCCESS
+        raise script.BadInput(f"TASK is missing.\n{listing}")
+    if rest[0].startswith("-"):
+        raise click.UsageError(
+            f"TASK expected after FILE, got {rest[0]!r}; options of `run` come before FILE.", context
+        )
+    task = script.pick(tasks, rest[0], file)
+    given: list[dict[str, Any]] = []
+    command = options.command(task, f"{file} {rest[0]}", given.append)
+    with command.make_context(command.name, list(rest[1:]), parent=context) as inner:
+        command.invoke(inner)
+    try:
+        inputs = task.bind((), given[0])
+    except (BaseRuntimeError, TypeError, ValueError) as error:
+        raise script.BadInput(str(error)) from error
+    return execute(task, inputs, settings)
+
+
+def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
+    """Run the task on the host of this process, show it, write its result; gives the exit status."""
+    from samovar import (
+        host as home,
+    )  # only here: it brings the whole engine, which --help and bad input do not need
+
+    view = display.choose(settings.progress, settings.logs)
+    host: Host | None = None
+    handle: RunHandle | None = None
+    try:
+        host = cast("Host", home.open_host(report=view.report, on_log=view.log))
+        context = dict(settings.context) if settings.context else None
+        handle = host.start(task, inputs, settings.name, context)
+        view.begin(handle.name, task.name)
+        result = _watch(host, handle, view)
+    except Stopped as stop:
+        _interrupt(stop, host, handle, view)
+        return stop.status
+    except Exception as error:
+        status = _failed(error, handle.name if handle is not None else "", view)
+        _close(host, view)
+        return status
+    try:
+        _close(host, view)
+    except Stopped as stop:  # the result is there; only the end is in a hurry
+        _interrupt(stop, host, None, view)
+    _write_result(result, settings.output)
+    return SUCCESS
+
+
+def _watch(host: Host, handle: RunHandle, view: display.Display) -> Any:
+    while True:
+        try:
+            result = handle.wait(TICK)
+        except TimeoutError:
+            if not handle.phase.is_terminal:
+                view.update(time.monotonic(), handle.phase, host.stats())
+                continue
+            result = _settled(host, handle, view)
+        except Exception:
+            view.end(time.monotonic(), _final(handle.phase, Phase.FAILED), host.stats())
+            raise
+        pools = host.stats()
+        view.update(time.monotonic(), handle.phase, pools)
+        view.end(time.monotonic(), _final(handle.phase, Phase.SUCCEEDED), pools)
+        return result
+
+
+def _settled(host: Host, handle: RunHandle, view: display.Display) -> Any:
+    """The run ended between the time-out and the look at its phase, or its own error is a TimeoutError."""
+    try:
+        return handle.wait(TICK)
+    except Exception:
+        view.end(time.monotonic(), handle.phase, host.stats())
+        raise
+
+
+def _final(phase: Phase, otherwise: Phase) -> Phase:
+    return phase if phase.is_terminal else otherwise
+
+
+def _close(host: Host | None, view: display.Display) -> None:
+    view.close()
+    if host is not None:
+        host.close(GRACE)
+
+
+def _interrupt(stop: Stopped, host: Host | None, handle: RunHandle | None, view: display.Display) -> None:
+    """Abort and drain; a second signal does not wait."""
+    try:
+        view.close()
+        if handle is not None:
+            view.say(f"samovar: {stop}: aborting run {handle.name}; once more ends it at once")
+            handle.abort(f"interrupted by {stop}")
+        if host is not None:
+            host.close(GRACE)
+    except Stopped:
+        last = threading.Timer(AT_ONCE, os._exit, [stop.status])
+        last.daemon = True
+        last.start()
+        try:
+            if host is not None:
+                host.close(0.0)
+        except Stopped:  # a third one
+            os._exit(stop.status)
+        finally:
+            last.cancel()
+
+
+def _failed(error: Exception, run: str, view: display.Display) -> int:
+    """Say why, the user's frames first."""
+    view.close()
+    text = getattr(error, "traceback_text", "")
+    if not text and not isinstance(error, BaseRuntimeError):
+        text = "".join(traceback.format_exception(error))  # an error of samovar itself: everything may matter
+    name = type(error).__name__
+    code = getattr(error, "code", name)
+    worker = getattr(error, "worker", None)
+    lines = [text.rstrip()] if text else []
+    what = f"run {run} failed" if run else "the run could not start"
+    where = f" (on {worker})" if worker else ""
+    lines.append(f"samovar: {what}: {name if code == name else f'{name}: {code}'}: {error}{where}")
+    view.say("\n".join(lines))
+    return TASK_FAILED
+
+
+def _write_result(result: Any, output: str) -> None:
+    """To stdout, and to nobody else."""
+    if output == "json":
+        text = values.to_json(result)
+    elif result is None:
+        return
+    elif isinstance(result, str):
+        text = result
+    else:
+        import pprint  # only here: most runs end in a plain value or in JSON
+
+        text = pprint.pformat(result, width=110, sort_dicts=False)
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP become ``Stopped`` in the main thread, unless they are ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

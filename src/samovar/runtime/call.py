@@ -1,0 +1,124 @@
+"""Run one execution: find the function, decode the inputs, call it, encode what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+from samovar import errors
+from samovar.runtime import capture
+from samovar.runtime.link import Link
+from samovar.runtime.threads import Threads
+from samovar.sdk.context import current
+from samovar.sdk.controller import Execution
+from samovar.sdk.task import Task
+from samovar.wire import frames, payload
+
+
+class Calls:
+    """The executions of this replica."""
+
+    def __init__(self, link: Link, loop: asyncio.AbstractEventLoop) -> None:
+        self._link = link
+        self._loop = loop
+        self._threads = Threads()
+        self._tasks: dict[tuple[str, str], Task[Any, Any]] = {}
+        self._running: dict[int, asyncio.Task[None] | None] = {}  # by epoch; None: in a thread
+
+    def alone(self) -> int:
+        """The epoch of the only execution, 0 when there are none or several."""
+        return next(iter(self._running)) if len(self._running) == 1 else 0
+
+    def run(self, frame: frames.Run) -> None:
+        epoch = frame.epoch
+        execution = Execution(
+            self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context
+        )
+        execution.extra = {}
+        try:
+            task = self._tasks.get((frame.module, frame.qualname)) or self._find(frame.module, frame.qualname)
+        except BaseException as error:
+            self._link.send(frames.Failed(epoch, self._failure(error)))
+            return
+        if task.is_async:
+            self._running[epoch] = self._loop.create_task(self._run_async(task, frame, execution))
+        else:
+            self._running[epoch] = None
+            self._threads.run(lambda: self._run_sync(task, frame, execution))
+
+    def cancel(self, epoch: int) -> None:
+        """An async task is cancelled; a sync one cannot be, and costs its replica when the grace is over."""
+        running = self._running.get(epoch)
+        if running is not None:
+            running.cancel()
+
+    def _find(self, module: str, qualname: str) -> Task[Any, Any]:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part, None)
+        if not isinstance(found, Task):
+            raise errors.ModuleLoadError(
+                f"'{module}:{qualname}' is not a task in the replica: define tasks at the top level of a module"
+            )
+        self._tasks[module, qualname] = found
+        return found
+
+    async def _run_async(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
+        current.set(execution)
+        try:
+            inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
+            value = await task.fn(**inputs)
+            done = self._done(task, frame, value)
+        except BaseException as error:
+            done = frames.Failed(frame.epoch, self._failure(error))
+        self._end(execution, done)
+
+    def _run_sync(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
+        token = current.set(execution)
+        try:
+            inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
+            done = self._done(task, frame, task.fn(**inputs))
+        except BaseException as error:
+            done = frames.Failed(frame.epoch, self._failure(error))
+        finally:
+            current.reset(token)
+        self._end(execution, done)
+
+    def _done(self, task: Task[Any, Any], frame: frames.Run, value: Any) -> frames.Done | frames.Failed:
+        task.check_output(value)
+        try:
+            body, blobs = payload.encode(
+                value, self._link.blobs, frame.max_inline, f"the outputs of task '{frame.task}'"
+            )
+        except errors.BaseRuntimeError:
+            raise
+        except BaseException as error:
+            raise errors.RuntimeDataValidationError(
+                f"the result of task '{frame.task}' ({type(value).__name__}) cannot be pickled: {error}"
+            ) from error
+        return frames.Done(frame.epoch, body, blobs)
+
+    def _end(self, execution: Execution, done: Any) -> None:
+        if execution.extra:
+            capture.finish(execution, self.write)
+        self._running.pop(execution.epoch, None)
+        self._link.send(done)
+
+    def write(self, epoch: int, stream: str, text: str) -> None:
+        self._link.send(frames.Log(epoch, stream, text))
+
+    def _failure(self, error: BaseException) -> Any:
+        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+        return payload.failure_of(error, text, self._link.replica)
+
+
+def user_frames(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without samovar's own frames at its top."""
+    own = sys.modules["samovar"].__path__[0]
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(own) and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace

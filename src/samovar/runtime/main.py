@@ -1,0 +1,144 @@
+"""A replica from its first instruction to its last: connect, say hello, import the user's code, serve.
+
+Two threads stand beside the loop, so that a task that blocks it cannot hide anything: one beats, one waits for the
+engine's end and then ends this process group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from samovar.model import Bundle, Failure
+from samovar.runtime import capture
+from samovar.runtime.call import Calls, user_frames
+from samovar.runtime.link import Link, die
+from samovar.sdk import alias, bundle
+from samovar.wire import frames
+
+BEAT = 1.0  # seconds
+
+
+def main() -> None:
+    bundle.in_replica = True
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(os.environ.pop("SAMOVAR_ENGINE"))
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    link = Link(sock, loop)
+    link.replica = os.environ.pop("SAMOVAR_REPLICA")
+    link.send(frames.Hello(frames.VERSION, link.replica, os.environ.pop("SAMOVAR_TOKEN"), os.getpid()))
+    link.flush()
+    threading.Thread(target=_guard, args=(sock,), name="samovar-guard", daemon=True).start()
+    calls = Calls(link, loop)
+    capture.install(calls.write, calls.alone)
+    alias.install()
+    early = _welcome(link)
+    sock.setblocking(False)
+    _serve(loop, link, calls, early)
+
+
+def _guard(sock: socket.socket) -> None:
+    """The engine's end is seen here even while a task blocks the loop."""
+    poll = select.poll()
+    poll.register(sock, select.POLLHUP | select.POLLERR)
+    poll.poll()
+    die()
+
+
+def _welcome(link: Link) -> list[Any]:
+    """Wait for the welcome, import what it names, report. Returns frames that came behind it."""
+    while not (batch := link.read()):
+        pass
+    welcome = batch[0]
+    if isinstance(welcome, frames.Refuse):
+        sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
+    link.blobs = welcome.blobs
+    began = time.perf_counter()
+    try:
+        load(welcome.bundle)
+    except BaseException as error:
+        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+        link.send(frames.Unfit(_unfit(welcome.bundle, error, text, link.replica)))
+        link.flush()
+        sys.exit(1)
+    link.send(frames.Ready(time.perf_counter() - began))
+    link.flush()
+    return batch[1:]
+
+
+def _unfit(code: Bundle, error: BaseException, text: str, replica: str) -> Failure:
+    what = code.main or ", ".join(code.modules)
+    message = f"{what} does not import in the replica: {type(error).__name__}: {error}"
+    return Failure("user", "ModuleLoadError", message, text, recoverable=False, worker=replica)
+
+
+def load(code: Bundle) -> None:
+    """Import the user's code once; the script under a name of its own, so that its ``__main__`` block stays quiet."""
+    for path in reversed(code.sys_path):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    if code.main:
+        spec = importlib.util.spec_from_file_location(code.main_name, code.main)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[code.main_name] = sys.modules["__main__"] = module
+        spec.loader.exec_module(module)
+    for name in code.modules:
+        importlib.import_module(name)
+
+
+def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: list[Any]) -> None:
+    handlers = {
+        frames.Run: calls.run,
+        frames.Answer: link.answered,
+        frames.Cancel: lambda frame: calls.cancel(frame.epoch),
+    }
+
+    def readable() -> None:
+        for frame in link.read():
+            handlers[type(frame)](frame)
+
+    for frame in early:
+        loop.call_soon(handlers[type(frame)], frame)
+    loop.add_reader(link._socket, readable)
+    loop.add_signal_handler(signal.SIGTERM, loop.stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which then stops its replicas in order
+    threading.Thread(target=_Pulse(loop, link).beat, name="samovar-beat", daemon=True).start()
+    loop.run_forever()
+    link.flush()
+
+
+class _Pulse:
+    """Beats; ``lag`` grows while the loop does not answer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link) -> None:
+        self._loop = loop
+        self._link = link
+        self._answered = time.monotonic()
+        loop.call_soon(self._answer)
+
+    def _answer(self) -> None:
+        self._answered = time.monotonic()
+        self._loop.call_later(BEAT, self._answer)
+
+    def beat(self) -> None:
+        while True:
+            time.sleep(BEAT)
+            lag = max(0.0, time.monotonic() - self._answered - BEAT)
+            self._link.send(frames.Beat(_rss(), lag))
+
+
+def _rss() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
