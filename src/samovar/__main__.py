@@ -59,9 +59,7 @@ def run_script(path: str, arguments: list[str]) -> None:
         exec(code, module.__dict__)
     except Exception as error:
         trace = error.__traceback__
-        sys.excepthook(
-            type(error), error, trace.tb_next if trace else None
-        )  # without the frame of this function
+        sys.excepthook(type(error), error, trace.tb_next if trace else None)  # without the frame of this function
         raise SystemExit(1) from None
 
 

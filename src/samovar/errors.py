@@ -120,7 +120,7 @@ class NonRecoverableError(_Named, RuntimeUserError):
     """Raise this in a task to fail it at once, whatever its ``retries``."""
 
 
-class InlineIOMaxBytesBreached(_Named, RuntimeUserError):  # noqa: N818 - Flyte's name
+class InlineIOMaxBytesBreached(_Named, RuntimeUserError):
     """Inline inputs or outputs are larger than the task's ``max_inline_io_bytes``."""
 
 

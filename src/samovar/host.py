@@ -22,9 +22,9 @@ from collections.abc import Callable
 from typing import Any
 
 import uvloop
+from samovar.drivers.process import ProcessDriver
 
 from samovar import errors
-from samovar.drivers.process import ProcessDriver
 from samovar.engine.engine import Engine, OnLog, PoolStats
 from samovar.engine.work import Outcome, Run
 from samovar.model import Phase
@@ -87,9 +87,9 @@ class Handle:
                 self._decoded = (self._decode(), None)
             except BaseException as error:
                 self._decoded = (None, error)
-        value, error = self._decoded
-        if error is not None:
-            raise error
+        value, failure = self._decoded
+        if failure is not None:
+            raise failure
         return value
 
     def _decode(self) -> Any:
@@ -126,7 +126,11 @@ class EmbeddedHost:
         self._closed = False
 
     def start(
-        self, task: Task[Any, Any], inputs: dict[str, Any], name: str = "", context: dict[str, str] | None = None
+        self,
+        task: Task[Any, Any],
+        inputs: dict[str, Any],
+        name: str = "",
+        context: dict[str, str] | None = None,
     ) -> Handle:
         if self._closed:
             raise errors.InitializationError("InitializationError", "this process is ending: no run can start")
@@ -233,6 +237,8 @@ def open_host(*, report: Report | None = None, on_log: OnLog | None = None) -> E
     global _host
     with _host_lock:
         if _host is None:
-            _host = EmbeddedHost(report or (lambda line: print(f"samovar: {line}", file=sys.stderr)), on_log or _print_log)
+            _host = EmbeddedHost(
+                report or (lambda line: print(f"samovar: {line}", file=sys.stderr)), on_log or _print_log
+            )
             atexit.register(_host.close)
         return _host

@@ -11,7 +11,7 @@ import hashlib
 import msgspec
 
 
-class Phase(str, enum.Enum):
+class Phase(enum.StrEnum):
     """Where an action stands (Flyte's words)."""
 
     QUEUED = "queued"

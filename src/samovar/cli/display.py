@@ -137,9 +137,7 @@ class Lines(Display):
         for pool in pools:
             rate = self._rates.setdefault(pool.name, Rate()).add(now, pool.done)
             if pool.ready and not self._ready.get(pool.name):
-                lines.append(
-                    f"samovar: {pool.name}: {_count(pool.ready, 'replica')} ready, {now - self.started:.2f} s"
-                )
+                lines.append(f"samovar: {pool.name}: {_count(pool.ready, 'replica')} ready, {now - self.started:.2f} s")
             self._ready[pool.name] = pool.ready
             if pool.note and pool.note != self._notes.get(pool.name) and due:
                 lines.append(f"samovar: {pool.name}: {pool.note}")

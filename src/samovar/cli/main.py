@@ -11,9 +11,7 @@ import sys
 try:
     import click
 except ModuleNotFoundError as missing:  # the base install is for user images and has no command
-    raise SystemExit(
-        "samovar's command needs more than the base install: pip install 'samovar[engine]'"
-    ) from missing
+    raise SystemExit("samovar's command needs more than the base install: pip install 'samovar[engine]'") from missing
 
 
 def _version(context: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -65,9 +63,7 @@ def cli() -> None:
     help="An entry of the run's custom context; may be repeated.",
 )
 @click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
-@click.option(
-    "--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr."
-)
+@click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")
 @click.argument("file", metavar="FILE")
 @click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="TASK [--PARAMETER VALUE ...]")

@@ -146,9 +146,7 @@ def summary(task: Any) -> tuple[str, str]:
     for parameter in signature.parameters.values():
         hint = hints[parameter.name]
         text = parameter.name if hint is parameter.empty else f"{parameter.name}: {values.label(hint)}"
-        parts.append(
-            text if parameter.default is parameter.empty else f"{text} = {_shown(parameter.default)}"
-        )
+        parts.append(text if parameter.default is parameter.empty else f"{text} = {_shown(parameter.default)}")
     doc = inspect.getdoc(function) or ""
     return f"({', '.join(parts)})", doc.strip().split("\n")[0]
 

@@ -59,9 +59,7 @@ class RunOptions(NamedTuple):
 class Host(Protocol):
     """What the command uses of ``samovar.host.EmbeddedHost``."""
 
-    def start(
-        self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None
-    ) -> RunHandle: ...
+    def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> RunHandle: ...
     def stats(self) -> Sequence[display.PoolStats]: ...
     def close(self, grace: float = ...) -> None: ...
 
@@ -90,9 +88,7 @@ def run_command(context: click.Context, file: str, rest: Sequence[str], settings
 
 def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOptions) -> int:
     if file.startswith("-"):
-        raise click.UsageError(
-            f"FILE expected, got {file!r}; `samovar run --help` shows the options.", context
-        )
+        raise click.UsageError(f"FILE expected, got {file!r}; `samovar run --help` shows the options.", context)
     module = script.load(file)
     tasks = script.find_tasks(module)
     if not rest or rest[0] in ("-h", "--help"):
@@ -119,15 +115,14 @@ def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOp
 
 def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     """Run the task on the host of this process, show it, write its result; gives the exit status."""
-    from samovar import (
-        host as home,
-    )  # only here: it brings the whole engine, which --help and bad input do not need
+
+    from samovar.host import open_host  # only here: the whole engine, which help and bad input do not need
 
     view = display.choose(settings.progress, settings.logs)
     host: Host | None = None
     handle: RunHandle | None = None
     try:
-        host = cast("Host", home.open_host(report=view.report, on_log=view.log))
+        host = cast("Host", open_host(report=view.report, on_log=view.log))
         context = dict(settings.context) if settings.context else None
         handle = host.start(task, inputs, settings.name, context)
         view.begin(handle.name, task.name)

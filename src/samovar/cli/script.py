@@ -1,4 +1,4 @@
-"""The user's file: load it as a module, find its tasks. What is wrong with it is bad input (exit status 2)."""
+"""The user's file: load it as a module, find its tasks. Its mistakes are bad input (exit status 2)."""
 
 from __future__ import annotations
 

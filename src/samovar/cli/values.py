@@ -170,9 +170,7 @@ def _union(annotation: Any) -> Reader:
     # Narrow types are tried before wide ones: every text is a str, most numbers are floats.
     order = {type(None): 0, bool: 1, int: 2, float: 3, str: 9}
     members = [strip(member) for member in typing.get_args(annotation)]
-    readers = [
-        reader(m) for m in sorted(members, key=lambda m: order.get(m, 5) if isinstance(m, type) else 5)
-    ]
+    readers = [reader(m) for m in sorted(members, key=lambda m: order.get(m, 5) if isinstance(m, type) else 5)]
     some_bool = bool in members and len([m for m in members if m is not type(None)]) > 1
 
     def read(text: str) -> Any:
@@ -266,11 +264,7 @@ def _foreign(kind: Any, value: Any) -> Any:
             import numpy  # only here: the type is there only where numpy is
 
             return numpy.asarray(value)
-        if (
-            isinstance(value, dict)
-            and not _is_foreign(kind)
-            and not issubclass(kind, collections.abc.Mapping)
-        ):
+        if isinstance(value, dict) and not _is_foreign(kind) and not issubclass(kind, collections.abc.Mapping):
             return kind(**value)
         return kind(value)
     except TypeError as error:
@@ -285,9 +279,7 @@ def to_json(value: Any) -> str:
     """One line of JSON for any result; what has no form in JSON is given by its ``repr``."""
     try:
         plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
-    except (
-        Exception
-    ):  # keys that are tuples, classes that are half encodable: the slow way, which knows everything
+    except Exception:  # keys that are tuples, classes that are half encodable: the slow way, which knows everything
         plain = _slow(value, 0)
     try:
         return json.dumps(plain, ensure_ascii=False, allow_nan=False)
@@ -323,9 +315,7 @@ def _slow(value: Any, depth: int) -> Any:
     if value is None or type(value) in (bool, int, str):
         return value
     if isinstance(value, float):
-        return (
-            float(value) if math.isfinite(value) else None
-        )  # JSON has no nan; null is what others write too
+        return float(value) if math.isfinite(value) else None  # JSON has no nan; null is what others write too
     if depth > 100:
         return repr(value)
     if isinstance(value, collections.abc.Mapping):

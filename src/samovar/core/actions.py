@@ -40,9 +40,7 @@ class Action:
         "timeouts",
     )
 
-    def __init__(
-        self, number: int, pool: Pool, parent: Action | None, retry: Retry, timeouts: Timeouts
-    ) -> None:
+    def __init__(self, number: int, pool: Pool, parent: Action | None, retry: Retry, timeouts: Timeouts) -> None:
         self.id = number
         self.pool = pool
         self.parent = parent
@@ -65,11 +63,7 @@ class Action:
             return failure
         if self.strikes < MAX_STRIKES and self.losses < MAX_LOSSES:
             return None
-        blame = (
-            f"{self.strikes} times with this execution alone on it"
-            if alone
-            else f"{self.losses} times under it"
-        )
+        blame = f"{self.strikes} times with this execution alone on it" if alone else f"{self.losses} times under it"
         return Failure(
             failure.kind,
             failure.code,

@@ -23,9 +23,7 @@ def validate(pools: Pools) -> None:
     for execution in pools.executions.values():
         if execution.is_current:
             waits = bool(execution.action.children)
-            assert waits == (execution.hold is Hold.PARKED), (
-                "it is parked exactly while children are unfinished"
-            )
+            assert waits == (execution.hold is Hold.PARKED), "it is parked exactly while children are unfinished"
 
 
 def _counts(pool: Pool) -> None:

@@ -35,9 +35,7 @@ class PoolStats(NamedTuple):
 
 
 class Pool:
-    def __init__(
-        self, name: str, settings: PoolSettings, out: list[Command], assign: Callable[..., None]
-    ) -> None:
+    def __init__(self, name: str, settings: PoolSettings, out: list[Command], assign: Callable[..., None]) -> None:
         self.name = name
         self.settings = settings
         self.replicas: dict[str, Replica] = {}
@@ -196,9 +194,7 @@ class Pool:
         """Replicas that count against max: not those of one execution each that only wait for their children."""
         if self.settings.max_tasks is None:
             return len(self.replicas)
-        return sum(
-            1 for r in self.replicas.values() if r.stage is not Stage.DRAINING or r.active or not r.executions
-        )
+        return sum(1 for r in self.replicas.values() if r.stage is not Stage.DRAINING or r.active or not r.executions)
 
     def _worth_a_start(self, now: float) -> bool:
         run, start = self.run_seconds.value, self.start_seconds.value
@@ -279,12 +275,7 @@ class Pool:
 
     def tick(self, now: float) -> None:
         """Time alone: idle pools stop, one idle replica too many stops, a start that backed off is tried again."""
-        if (
-            self.awake
-            and not self.queued
-            and not self.executions
-            and now - self.busy_at >= self.settings.idle_ttl
-        ):
+        if self.awake and not self.queued and not self.executions and now - self.busy_at >= self.settings.idle_ttl:
             self.awake = False
             for replica in list(self.replicas.values()):
                 self.drain(replica)

@@ -177,9 +177,7 @@ class Pools:
     def _abort(self, event: Abort, now: float) -> None:
         action = self.actions.get(event.action)
         if action is not None:
-            failure = (
-                Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
-            )
+            failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
             self._settle(action, Phase.ABORTED, now, 0, failure)
 
     def _drain(self, event: Drain, now: float) -> None:
@@ -250,9 +248,7 @@ class Pools:
     @staticmethod
     def _bound(action: Action, kind: str) -> float:
         bounds = action.timeouts
-        return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[
-            kind
-        ] or 0.0
+        return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[kind] or 0.0
 
     def _cancel(self, action: Action, now: float) -> None:
         """The action's execution is no longer wanted; it keeps its slot until it has ended."""
@@ -300,9 +296,7 @@ class Pools:
             self._out.append(Deliver(execution.held))
             execution.held = 0
 
-    def _settle(
-        self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None
-    ) -> None:
+    def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
         self._end(action, phase, now, epoch, failure)
         self._abort_children(action, now)
         parent = action.parent

@@ -17,9 +17,7 @@ def desired(settings: PoolSettings, active: int, queued: int) -> int:
     return min(max(needed, settings.min_replicas), settings.max_replicas)
 
 
-def backlog_outlasts_start(
-    queued: int, slots: int, run_seconds: float, start_seconds: float, waited: float
-) -> bool:
+def backlog_outlasts_start(queued: int, slots: int, run_seconds: float, start_seconds: float, waited: float) -> bool:
     """Would a replica that starts now still find work?
 
     Not when the slots that exist finish the backlog sooner, by the measured means; but once the head of the queue

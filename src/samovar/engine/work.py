@@ -42,9 +42,7 @@ class Work:
         "task",
     )
 
-    def __init__(
-        self, task: TaskSpec, pool: str, run: Run, number: int, body: bytes, blobs: tuple[str, ...]
-    ) -> None:
+    def __init__(self, task: TaskSpec, pool: str, run: Run, number: int, body: bytes, blobs: tuple[str, ...]) -> None:
         self.task = task
         self.pool = pool
         self.run = run

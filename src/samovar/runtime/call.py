@@ -35,9 +35,7 @@ class Calls:
 
     def run(self, frame: frames.Run) -> None:
         epoch = frame.epoch
-        execution = Execution(
-            self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context
-        )
+        execution = Execution(self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context)
         execution.extra = {}
         try:
             task = self._tasks.get((frame.module, frame.qualname)) or self._find(frame.module, frame.qualname)

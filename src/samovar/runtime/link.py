@@ -161,7 +161,12 @@ class Link:
         return self._result(waiter.answer)
 
     def _submit(
-        self, number: int, task: Task[Any, Any], inputs: dict[str, Any], group: str, waiting: Pending | _Waiter
+        self,
+        number: int,
+        task: Task[Any, Any],
+        inputs: dict[str, Any],
+        group: str,
+        waiting: Pending | _Waiter,
     ) -> None:
         execution = current.get()
         assert execution is not None

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from samovar.model import Bundle, Failure
@@ -99,7 +100,7 @@ def load(code: Bundle) -> None:
 
 
 def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: list[Any]) -> None:
-    handlers = {
+    handlers: dict[type[Any], Callable[[Any], None]] = {
         frames.Run: calls.run,
         frames.Answer: link.answered,
         frames.Cancel: lambda frame: calls.cancel(frame.epoch),

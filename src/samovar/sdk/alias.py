@@ -20,8 +20,12 @@ ALIAS = "flyte"
 
 # samovar's own rooms: Flyte has no public module of that name, and a script has no business there.
 _PRIVATE = frozenset(
-    ("cli", "core", "drivers", "engine", "host", "images", "journal", "model", "ports")
-    + ("runtime", "sdk", "sim", "web", "wire", "__main__")
+    name
+    for line in (
+        "__main__ cli core drivers engine host images",
+        "journal model ports runtime sdk sim web wire",
+    )
+    for name in line.split()
 )
 
 

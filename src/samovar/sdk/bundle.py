@@ -17,6 +17,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from samovar.errors import InitializationError
 from samovar.model import Bundle
 
 in_replica = False  # set by ``adopt``: this process runs tasks and starts no runs
@@ -47,8 +48,16 @@ def adopt(bundle: Bundle) -> None:
 
 
 def module_of(module: str) -> str:
-    """The name under which a replica imports the module that is called ``module`` here."""
-    return current().main_name if module == "__main__" else module
+    """The name under which a replica imports the module that is called ``module`` here. InitializationError: it has none."""
+    if module != "__main__":
+        return module
+    name = current().main_name
+    if not name:
+        raise InitializationError(
+            "InitializationError",
+            "a task that is declared in an interactive session cannot be found by a replica; put it into a file",
+        )
+    return name
 
 
 def _find() -> Bundle:

@@ -33,10 +33,15 @@ _NATIVE = [leaf for leaf in _LEAVES if leaf not in (bool, int, float, str)]
 _CONTAINERS = (list, dict, tuple, set, frozenset)
 _SERIES = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
 _TEXT = (str, bytes, bytearray, memoryview)
-_LENIENT: dict[type, Any] = {int: numbers.Integral, float: numbers.Real, complex: numbers.Complex, bytes: _TEXT[1:]}
+_LENIENT: dict[type, Any] = {
+    int: numbers.Integral,
+    float: numbers.Real,
+    complex: numbers.Complex,
+    bytes: _TEXT[1:],
+}
 
 
-class Mismatch(Exception):  # noqa: N818 - it becomes an error only where the task is known
+class Mismatch(Exception):
     """The value at ``path`` is not what ``expected`` says."""
 
     def __init__(self, path: str, expected: Any, value: Any) -> None:
@@ -58,7 +63,9 @@ def for_inputs(
     wanted = {name: found[name] for name in names if not _is_free(found.get(name, Any))}
     for name in wanted:
         if name in defaults and defaults[name] is None:
-            wanted[name] = wanted[name] | None if isinstance(wanted[name], type) else typing.Optional[wanted[name]]
+            wanted[name] = (
+                wanted[name] | None if isinstance(wanted[name], type) else typing.Optional[wanted[name]]
+            )
     if not wanted:
         return lambda inputs: None
     quick = _struct({name: _quick(annotation) for name, annotation in wanted.items()})
@@ -169,7 +176,7 @@ def _translate(annotation: Any) -> Any:
     if origin is typing.Annotated:
         return _translate(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        union = typing.Union[tuple(_translate(argument) for argument in arguments)]  # noqa: UP007
+        union: Any = typing.Union.__getitem__(tuple(_translate(argument) for argument in arguments))  # noqa: UP007
         return union if _is_usable(union) else _marker(annotation)
     if origin in _CONTAINERS and arguments:
         inner = tuple(argument if argument is Ellipsis else _translate(argument) for argument in arguments)

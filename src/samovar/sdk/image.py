@@ -94,7 +94,9 @@ class Image:
         """The packages of a requirements file."""
         return self._add([("requirements", str(Path(file).absolute()))])
 
-    def with_uv_project(self, pyproject_file: str | Path, uvlock: str | Path | None = None, **options: Any) -> Image:
+    def with_uv_project(
+        self, pyproject_file: str | Path, uvlock: str | Path | None = None, **options: Any
+    ) -> Image:
         """The packages of a project that uv manages."""
         lock = [("uv_lock", str(Path(uvlock).absolute()))] if uvlock is not None else []
         return self._add([("uv_project", str(Path(pyproject_file).absolute())), *lock])
@@ -161,7 +163,9 @@ class Image:
         return ImageSpec(
             base=self.base,
             python_version=".".join(map(str, self.python_version)) if self.python_version else None,
-            packages=tuple(dict.fromkeys(package for package in packages if _project(package) not in _PROVIDED)),
+            packages=tuple(
+                dict.fromkeys(package for package in packages if _project(package) not in _PROVIDED)
+            ),
             layers=tuple(layers),
             env_vars=self.env_vars,
         )

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
-
-from samovar import errors
+from typing import Any, NoReturn
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -29,7 +27,9 @@ class Interface:
                 )
         self.names = tuple(p.name for p in parameters if p.kind in _NAMED)
         self.positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        self.defaults = {p.name: p.default for p in parameters if p.kind in _NAMED and p.default is not p.empty}
+        self.defaults = {
+            p.name: p.default for p in parameters if p.kind in _NAMED and p.default is not p.empty
+        }
         self.takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._known = frozenset(self.names)
         self._inputs: Callable[[dict[str, Any]], None] | None = None
@@ -41,7 +41,9 @@ class Interface:
             self._refuse(args, kwargs)
         inputs = dict(zip(self.positional, args, strict=False))
         if kwargs:
-            if not inputs.keys().isdisjoint(kwargs) or not (self.takes_any_name or self._known.issuperset(kwargs)):
+            if not inputs.keys().isdisjoint(kwargs) or not (
+                self.takes_any_name or self._known.issuperset(kwargs)
+            ):
                 self._refuse(args, kwargs)
             inputs.update(kwargs)
         if kwargs or len(inputs) != len(self.names):
@@ -57,7 +59,9 @@ class Interface:
             self._output = checks.for_output(self.task, self.function)
         self._output(value)
 
-    def _complete(self, inputs: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _complete(
+        self, inputs: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         given = {**self.defaults, **inputs}
         try:
             ordered = {name: given.pop(name) for name in self.names}
@@ -72,10 +76,10 @@ class Interface:
         self._inputs = checks.for_inputs(self.task, self.function, self.names, self.defaults)
         return self._inputs
 
-    def _refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
         shape = f"it is called as {self.function.__name__}{self.signature}"
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"task {self.task!r}: {error}; {shape}") from None
-        raise errors.InitializationError("InitializationError", f"task {self.task!r} cannot be called; {shape}")
+        raise TypeError(f"task {self.task!r}: the arguments do not fit; {shape}")

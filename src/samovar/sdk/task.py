@@ -193,7 +193,9 @@ class Task(Generic[P, R]):
         async def call() -> Any:
             execution = context.current.get()
             if execution is None:
-                raise errors.NotInTaskContextError(f"the call of {self.name!r} was awaited outside of its task")
+                raise errors.NotInTaskContextError(
+                    f"the call of {self.name!r} was awaited outside of its task"
+                )
             return await execution.controller.call(self, inputs, execution.group)
 
         return call()
@@ -202,7 +204,9 @@ class Task(Generic[P, R]):
         if self.reusable is None:
             return
         if self.environment.pod_template is not None or self.options.pod_template is not None:
-            raise ValueError(f"task {self.name!r}: a reusable task cannot have a pod_template; drop one of the two")
+            raise ValueError(
+                f"task {self.name!r}: a reusable task cannot have a pod_template; drop one of the two"
+            )
         if self.reusable.concurrency > 1 and not self.is_async:
             raise ValueError(
                 f"task {self.name!r} is a sync function, but its environment runs {self.reusable.concurrency} "
@@ -218,7 +222,7 @@ class Task(Generic[P, R]):
         module, qualname = bundle.module_of(self.fn.__module__), self.fn.__qualname__
         try:
             found = _resolve(module, qualname)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError, errors.InitializationError):
             found = None
         if isinstance(found, Task) and found.fn is self.fn:
             return _restore, (module, qualname, self.overrides)
@@ -234,4 +238,6 @@ def _resolve(module: str, qualname: str) -> Any:
 
 def _restore(module: str, qualname: str, overrides: dict[str, Any]) -> Any:
     task = _resolve(module, qualname)
-    return task.override(**overrides) if overrides else task
+    if not overrides:
+        return task
+    return Task(task.fn, task.environment, replace(task.options, **overrides), overrides)

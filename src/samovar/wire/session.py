@@ -51,14 +51,8 @@ class Session(Generic[Received]):
 
     def _take(self, data: bytes) -> list[Received]:
         buffer = self._buffer
-        if (
-            not buffer
-            and len(data) > _HEADER
-            and int.from_bytes(data[:_HEADER], "big") == len(data) - _HEADER
-        ):
-            return self._batch(
-                memoryview(data)[_HEADER:]
-            )  # the common case: one whole batch, nothing to copy
+        if not buffer and len(data) > _HEADER and int.from_bytes(data[:_HEADER], "big") == len(data) - _HEADER:
+            return self._batch(memoryview(data)[_HEADER:])  # the common case: one whole batch, nothing to copy
         buffer += data
         frames: list[Received] = []
         start = 0
@@ -92,9 +86,7 @@ class Session(Generic[Received]):
             if len(body) <= MAX_BATCH:
                 return len(body).to_bytes(_HEADER, "big") + body
             if len(frames) == 1:
-                raise ProtocolError(
-                    f"a frame of {len(body)} bytes is too large; large values go through blobs"
-                )
+                raise ProtocolError(f"a frame of {len(body)} bytes is too large; large values go through blobs")
         half = max(1, min(BATCH_FRAMES, len(frames) // 2))
         return b"".join(Session.send(frames[at : at + half]) for at in range(0, len(frames), half))
 
