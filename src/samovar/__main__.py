@@ -58,8 +58,8 @@ def run_script(path: str, arguments: list[str]) -> None:
     try:
         exec(code, module.__dict__)
     except Exception as error:
-        trace = error.__traceback__
-        sys.excepthook(type(error), error, trace.tb_next if trace else None)  # without the frame of this function
+        trace = error.__traceback__.tb_next if error.__traceback__ else None  # without the frame of this function
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
         raise SystemExit(1) from None
 
 

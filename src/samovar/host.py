@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
@@ -117,6 +118,8 @@ class EmbeddedHost:
         self.blobs, self._blobs_lock = _blob_folder()
         self._inbox: deque[Callable[[], Any]] = deque()
         self._awake = False
+        self._prefix = f"r{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
         self._wakes: dict[asyncio.AbstractEventLoop, list[Handle]] = {}
         self._loop = uvloop.new_event_loop()
         self.engine = Engine(ProcessDriver(), self.folder, self.blobs, report, on_log)
@@ -136,7 +139,7 @@ class EmbeddedHost:
             raise errors.InitializationError("InitializationError", "this process is ending: no run can start")
         spec = task.spec
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
-        handle = Handle(self, name or f"r{secrets.token_hex(5)}")
+        handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
         run = Run(handle.name, context)
 
         def start() -> None:
@@ -157,6 +160,7 @@ class EmbeddedHost:
         inbox = self._inbox
         for _ in range(min(len(inbox), 1024)):
             inbox.popleft()()
+        self.engine.flush()
         if inbox and not self._awake:
             self._awake = True
             self._loop.call_soon(self._drain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_a_host_that_does_not_open(samovar: Any, monkeypatch: pytest.MonkeyPatch
     def broken(**_: Any) -> None:
         raise errors.InitializationError("InitializationError", "no room")
 
-    monkeypatch.setattr("samovar.host.open_host", broken)
+    monkeypatch.setattr(sys.modules["samovar.host"], "open_host", broken)
     result = samovar("run", samovar.write("@env.task\ndef main() -> int:\n    return 5\n"), "main")
     assert result.exit_code == 1
     assert "the run could not start: InitializationError: no room" in result.stderr

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+import samovar
+
 try:
     import click
 except ModuleNotFoundError as missing:  # the base install is for user images and has no command
@@ -17,13 +19,7 @@ except ModuleNotFoundError as missing:  # the base install is for user images an
 def _version(context: click.Context, _param: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    from importlib import metadata  # only here: it costs more than click does
-
-    try:
-        version = metadata.version("samovar")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        version = "unknown (not installed)"
-    click.echo(f"samovar {version}, Python {sys.version.split()[0]}")
+    click.echo(f"samovar {samovar.__version__}, Python {sys.version.split()[0]}")
     context.exit()
 
 

@@ -103,8 +103,8 @@ def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOp
         )
     task = script.pick(tasks, rest[0], file)
     given: list[dict[str, Any]] = []
-    command = options.command(task, f"{file} {rest[0]}", given.append)
-    with command.make_context(command.name, list(rest[1:]), parent=context) as inner:
+    command = options.command(task, f"{context.info_name} {file} {rest[0]}", given.append)
+    with command.make_context(f"samovar {command.name}", list(rest[1:])) as inner:
         command.invoke(inner)
     try:
         inputs = task.bind((), given[0])
@@ -115,7 +115,6 @@ def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOp
 
 def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     """Run the task on the host of this process, show it, write its result; gives the exit status."""
-
     from samovar.host import open_host  # only here: the whole engine, which help and bad input do not need
 
     view = display.choose(settings.progress, settings.logs)
@@ -148,13 +147,13 @@ def _watch(host: Host, handle: RunHandle, view: display.Display) -> Any:
             result = handle.wait(TICK)
         except TimeoutError:
             if not handle.phase.is_terminal:
-                view.update(time.monotonic(), handle.phase, host.stats())
+                view.update(time.monotonic(), handle.phase, _stats(host))
                 continue
             result = _settled(host, handle, view)
         except Exception:
-            view.end(time.monotonic(), _final(handle.phase, Phase.FAILED), host.stats())
+            view.end(time.monotonic(), _final(handle.phase, Phase.FAILED), _stats(host))
             raise
-        pools = host.stats()
+        pools = _stats(host)
         view.update(time.monotonic(), handle.phase, pools)
         view.end(time.monotonic(), _final(handle.phase, Phase.SUCCEEDED), pools)
         return result
@@ -165,8 +164,16 @@ def _settled(host: Host, handle: RunHandle, view: display.Display) -> Any:
     try:
         return handle.wait(TICK)
     except Exception:
-        view.end(time.monotonic(), handle.phase, host.stats())
+        view.end(time.monotonic(), handle.phase, _stats(host))
         raise
+
+
+def _stats(host: Host) -> Sequence[display.PoolStats]:
+    """The pools; nothing where the engine is too busy to say, because a display is no reason to fail."""
+    try:
+        return host.stats()
+    except TimeoutError:
+        return ()
 
 
 def _final(phase: Phase, otherwise: Phase) -> Phase:

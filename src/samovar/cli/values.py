@@ -116,7 +116,11 @@ def _int(text: str) -> int:
     try:
         return int(text)
     except ValueError:
+        pass
+    try:
         return int(text, 0)  # 0x1f, 0b101
+    except ValueError:
+        raise ValueError("not a whole number") from None
 
 
 def _decimal(text: str) -> decimal.Decimal:

@@ -95,6 +95,8 @@ class Engine:
         self._server: asyncio.AbstractServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._closing = False
+        self._names: dict[int, tuple[TaskSpec, str]] = {}  # id of a spec → the spec, kept alive, and its pool
+        self.unflushed: list[Link] = []
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Submit: self._submitted,
             frames.Done: self._done,
@@ -133,6 +135,7 @@ class Engine:
         for number, work in list(self._works.items()):
             if work.on_done is not None and number in self._works:
                 self._handle(Abort(number, "the engine closes"))
+        self.flush()
         end = time.monotonic() + grace
         while any(link.running for link in self._links.values()) and time.monotonic() < end:
             await asyncio.sleep(0.01)
@@ -189,8 +192,15 @@ class Engine:
         for command in self._pools.handle(event, time.monotonic()):
             carry_out[type(command)](command)
 
+    def flush(self) -> None:
+        """Write out what has been queued on links. Each entry from the loop ends with it."""
+        links, self.unflushed = self.unflushed, []
+        for link in links:
+            link.flush()
+
     def _tick(self) -> None:
         self._handle(Tick())
+        self.flush()
         self._ticker = self._loop.call_later(TICK, self._tick)
 
     def _submit(self, work: Work, parent: int) -> int:
@@ -201,7 +211,15 @@ class Engine:
         return number
 
     def _pool(self, task: TaskSpec, run: Run) -> str:
-        environment = task.environment
+        known = self._names.get(id(task))
+        if known is not None:
+            return known[1]
+        name = self._open_pool(task.environment, run)
+        if not task.environment.scope:
+            self._names[id(task)] = (task, name)
+        return name
+
+    def _open_pool(self, environment: Environment, run: Run) -> str:
         name = f"{environment.name}@{environment.version[:8]}"
         if environment.scope:
             name = f"{name}/{run.name}"
@@ -225,6 +243,7 @@ class Engine:
                 link.close()
                 return
             handler(link, frame)
+        self.flush()
 
     def disconnected(self, link: Link) -> None:
         """The process may live on without a voice: it is of no use then, and its end is the loss."""
@@ -256,7 +275,7 @@ class Engine:
         self._handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
-        link.tasks[frame.ref] = (frame.task, "")
+        link.tasks[frame.ref] = frame.task
 
     def _submitted(self, link: Link, frame: frames.Submit) -> None:
         parent = link.running.get(frame.parent)
@@ -264,13 +283,8 @@ class Engine:
         if parent is None or parent.epoch != frame.parent or declared is None:
             link.send(frames.Answer(frame.call, failure=ABORTED))
             return
-        task, pool = declared
         run = parent.run
-        if not pool:
-            pool = self._pool(task, run)
-            if not task.environment.scope:
-                link.tasks[frame.ref] = (task, pool)
-        work = Work(task, pool, run, run.number(), frame.body, frame.blobs)
+        work = Work(declared, self._pool(declared, run), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
         link.calls[frame.call] = self._actions + 1
@@ -386,6 +400,7 @@ class Engine:
             del self._keepers[replica]
             failure = Failure(error.kind, error.code, f"environment '{environment.name}': {error}", worker=replica)
             self._handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
+            self.flush()
             return
         ended = await self._driver.wait(replica)
         del self._keepers[replica]
@@ -395,6 +410,7 @@ class Engine:
                 await asyncio.wait_for(asyncio.shield(link.closed), _DRAIN_LINK)
             link.close()
         self._handle(ReplicaLost(replica, self._why(environment, replica, ended)))
+        self.flush()
         self._links.pop(replica, None)
         self._tokens.pop(replica, None)
 

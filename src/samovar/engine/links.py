@@ -1,4 +1,7 @@
-"""A link: one replica's connection, socket ↔ session. Writes are coalesced: one per link and loop turn."""
+"""A link: one replica's connection, socket ↔ session.
+
+Writes are coalesced: what a link is given while its engine handles a batch leaves as one when the batch is done.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from samovar.wire.session import engine_session
 
 
 class Receiver(Protocol):
-    """Who a link reports to: the engine."""
+    """Who a link reports to: the engine, which flushes ``unflushed`` links before it returns to its loop."""
+
+    unflushed: list[Link]
 
     def received(self, link: Link, frames: list[Any]) -> None: ...
 
@@ -22,11 +27,10 @@ class Receiver(Protocol):
 class Link(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, receiver: Receiver) -> None:
         self.replica = ""  # after a good handshake
-        self.tasks: dict[int, tuple[TaskSpec, str]] = {}  # what was declared: ref → (task, pool)
+        self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
         self.closed: asyncio.Future[None] = loop.create_future()
-        self._loop = loop
         self._receiver = receiver
         self._session = engine_session()
         self._outbox: list[Any] = []
@@ -50,19 +54,19 @@ class Link(asyncio.Protocol):
         self._receiver.disconnected(self)
 
     def send(self, frame: Any) -> None:
-        """Queue a frame; it leaves at the end of this loop turn."""
+        """Queue a frame; it leaves when the engine flushes."""
         outbox = self._outbox
         outbox.append(frame)
         if len(outbox) == 1:
-            self._loop.call_soon(self._flush)
+            self._receiver.unflushed.append(self)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         frames, self._outbox = self._outbox, []
         if self._transport is not None:
             self._transport.write(self._session.send(frames))
 
     def close(self) -> None:
         if self._outbox:
-            self._flush()
+            self.flush()
         if self._transport is not None:
             self._transport.close()

@@ -71,17 +71,13 @@ def _real_name(fullname: str) -> str | None:
     tail = fullname.removeprefix(f"{ALIAS}.")
     if tail.split(".")[0] in _PRIVATE:
         return None
-    for home in ("samovar", "samovar.sdk"):
-        name = f"{home}.{tail}"
-        if name in sys.modules:
-            return name
-        try:
-            found = importlib.util.find_spec(name)
-        except ModuleNotFoundError:  # its parent is no package, or there is none
-            continue
-        if found is not None:
-            return name
-    return None
+    name = f"samovar.{tail}"
+    if name in sys.modules:
+        return name
+    try:
+        return name if importlib.util.find_spec(name) is not None else None
+    except ModuleNotFoundError:  # its parent is no package, or there is none
+        return None
 
 
 class _Loader(Loader):

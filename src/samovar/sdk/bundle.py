@@ -48,7 +48,7 @@ def adopt(bundle: Bundle) -> None:
 
 
 def module_of(module: str) -> str:
-    """The name under which a replica imports the module that is called ``module`` here. InitializationError: it has none."""
+    """The name by which a replica imports the module called ``module`` here. InitializationError: there is none."""
     if module != "__main__":
         return module
     name = current().main_name

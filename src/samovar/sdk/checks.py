@@ -63,9 +63,7 @@ def for_inputs(
     wanted = {name: found[name] for name in names if not _is_free(found.get(name, Any))}
     for name in wanted:
         if name in defaults and defaults[name] is None:
-            wanted[name] = (
-                wanted[name] | None if isinstance(wanted[name], type) else typing.Optional[wanted[name]]
-            )
+            wanted[name] = typing.Union.__getitem__((wanted[name], None))
     if not wanted:
         return lambda inputs: None
     quick = _struct({name: _quick(annotation) for name, annotation in wanted.items()})
@@ -176,7 +174,7 @@ def _translate(annotation: Any) -> Any:
     if origin is typing.Annotated:
         return _translate(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        union: Any = typing.Union.__getitem__(tuple(_translate(argument) for argument in arguments))  # noqa: UP007
+        union: Any = typing.Union.__getitem__(tuple(_translate(argument) for argument in arguments))
         return union if _is_usable(union) else _marker(annotation)
     if origin in _CONTAINERS and arguments:
         inner = tuple(argument if argument is Ellipsis else _translate(argument) for argument in arguments)

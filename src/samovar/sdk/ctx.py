@@ -21,9 +21,7 @@ from samovar.sdk.controller import Execution
 F = TypeVar("F", bound=Callable[..., Any])
 
 tracing: contextvars.ContextVar[str] = contextvars.ContextVar("samovar_tracing", default="")
-_outside: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
-    "samovar_custom_context", default=None
-)
+_outside: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar("samovar_custom_context", default=None)
 settings: dict[str, Any] = {}  # what ``init`` was given
 
 

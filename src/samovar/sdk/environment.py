@@ -47,9 +47,7 @@ class TaskEnvironment:
                 "in words joined by single '-' or '_'"
             )
         if self.reusable is not None and not isinstance(self.reusable, ReusePolicy):
-            raise TypeError(
-                f"environment {self.name!r}: reusable must be a ReusePolicy, not {self.reusable!r}"
-            )
+            raise TypeError(f"environment {self.name!r}: reusable must be a ReusePolicy, not {self.reusable!r}")
         if self.reusable is not None and self.pod_template is not None:
             raise ValueError(
                 f"environment {self.name!r}: reusable and pod_template cannot be combined; drop one of the two"
@@ -57,9 +55,7 @@ class TaskEnvironment:
         if self.resources is not None and not isinstance(self.resources, Resources):
             raise TypeError(f"environment {self.name!r}: resources must be Resources, not {self.resources!r}")
         if self.image is not None and not isinstance(self.image, str | Image):
-            raise TypeError(
-                f"environment {self.name!r}: image must be an Image or its name, not {self.image!r}"
-            )
+            raise TypeError(f"environment {self.name!r}: image must be an Image or its name, not {self.image!r}")
         wanted, self.depends_on = self.depends_on, []
         self.add_dependency(*wanted)
         self._tasks: dict[str, Task[Any, Any]] = {}
@@ -73,9 +69,7 @@ class TaskEnvironment:
         """Tasks of these environments are called from here."""
         for environment in environments:
             if not isinstance(environment, TaskEnvironment):
-                raise TypeError(
-                    f"environment {self.name!r}: {environment!r} is no TaskEnvironment to depend on"
-                )
+                raise TypeError(f"environment {self.name!r}: {environment!r} is no TaskEnvironment to depend on")
             if environment is self or environment.name == self.name:
                 raise ValueError(f"environment {self.name!r} cannot depend on itself")
             if environment not in self.depends_on:
@@ -101,9 +95,7 @@ class TaskEnvironment:
             raise ValueError(f"environment {name!r}: from_task needs at least one task")
         images = [task.environment.image for task in tasks]
         if any(image != images[0] for image in images):
-            raise ValueError(
-                f"environment {name!r}: the tasks have different images; make an environment for each"
-            )
+            raise ValueError(f"environment {name!r}: the tasks have different images; make an environment for each")
         made = cls(name=name, image=images[0], depends_on=list(depends_on or ()))
         made._tasks.update({task.name: task for task in tasks})
         return made

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from samovar import errors
 from samovar.model import ImageSpec
 
 _PROVIDED = {"unionai-reuse"}  # samovar's own runtime is what this package is for
@@ -22,7 +23,7 @@ _SCRIPT_METADATA = re.compile(r"(?m)^# /// script\s*$\s(?P<content>(^#(| .*)$\s)
 
 @dataclass(frozen=True)
 class Image:
-    """Start with ``from_debian_base``, ``from_base``, ``from_dockerfile`` or ``from_uv_script``; add with ``with_…``."""
+    """Start with ``from_debian_base``, ``from_base``, ``from_dockerfile``, ``from_uv_script``; add by ``with_…``."""
 
     base: str = "auto"
     name: str | None = None
@@ -94,9 +95,7 @@ class Image:
         """The packages of a requirements file."""
         return self._add([("requirements", str(Path(file).absolute()))])
 
-    def with_uv_project(
-        self, pyproject_file: str | Path, uvlock: str | Path | None = None, **options: Any
-    ) -> Image:
+    def with_uv_project(self, pyproject_file: str | Path, uvlock: str | Path | None = None, **options: Any) -> Image:
         """The packages of a project that uv manages."""
         lock = [("uv_lock", str(Path(uvlock).absolute()))] if uvlock is not None else []
         return self._add([("uv_project", str(Path(pyproject_file).absolute())), *lock])
@@ -163,12 +162,15 @@ class Image:
         return ImageSpec(
             base=self.base,
             python_version=".".join(map(str, self.python_version)) if self.python_version else None,
-            packages=tuple(
-                dict.fromkeys(package for package in packages if _project(package) not in _PROVIDED)
-            ),
+            packages=tuple(dict.fromkeys(package for package in packages if _project(package) not in _PROVIDED)),
             layers=tuple(layers),
             env_vars=self.env_vars,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise errors.NotSupportedError(f"Image.{name} is not part of samovar")
 
     def _add(self, steps: Iterable[tuple[str, str]]) -> Image:
         return replace(self, steps=(*self.steps, *steps))

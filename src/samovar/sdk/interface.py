@@ -23,13 +23,11 @@ class Interface:
         for parameter in parameters:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
                 raise ValueError(
-                    f"task {task!r}: parameter '{parameter}' cannot be given by name, and the inputs of a task are named"
+                    f"task {task!r}: parameter '{parameter}' cannot be given by name, as inputs of tasks are"
                 )
         self.names = tuple(p.name for p in parameters if p.kind in _NAMED)
         self.positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        self.defaults = {
-            p.name: p.default for p in parameters if p.kind in _NAMED and p.default is not p.empty
-        }
+        self.defaults = {p.name: p.default for p in parameters if p.kind in _NAMED and p.default is not p.empty}
         self.takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._known = frozenset(self.names)
         self._inputs: Callable[[dict[str, Any]], None] | None = None
@@ -41,9 +39,7 @@ class Interface:
             self._refuse(args, kwargs)
         inputs = dict(zip(self.positional, args, strict=False))
         if kwargs:
-            if not inputs.keys().isdisjoint(kwargs) or not (
-                self.takes_any_name or self._known.issuperset(kwargs)
-            ):
+            if not inputs.keys().isdisjoint(kwargs) or not (self.takes_any_name or self._known.issuperset(kwargs)):
                 self._refuse(args, kwargs)
             inputs.update(kwargs)
         if kwargs or len(inputs) != len(self.names):
@@ -59,9 +55,7 @@ class Interface:
             self._output = checks.for_output(self.task, self.function)
         self._output(value)
 
-    def _complete(
-        self, inputs: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _complete(self, inputs: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {**self.defaults, **inputs}
         try:
             ordered = {name: given.pop(name) for name in self.names}

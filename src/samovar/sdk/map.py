@@ -14,9 +14,9 @@ from typing import Any
 
 from samovar import errors
 from samovar.sdk import context
-from samovar.sdk.ctx import group, refuse_if_traced
+from samovar.sdk.ctx import group
 from samovar.sdk.task import Task
-from samovar.sdk.window import AHEAD, THREADS, Inputs, Outcome, Window, in_threads, one_by_one
+from samovar.sdk.window import AHEAD, Inputs, Outcome, Window, in_own_loop, one_by_one
 
 Mappable = Task[..., Any] | functools.partial[Any]
 
@@ -39,7 +39,7 @@ class _Map:
         return_exceptions: a failed call gives its exception; otherwise it is raised.
         """
         base, calls = _prepare(task, iterables, concurrency)
-        if context.current.get() is not None and _get_running_loop() is not None:
+        if _get_running_loop() is not None and (base.is_async or context.current.get() is not None):
             raise errors.SyncTaskCallInAsyncContextError(
                 f"map over {base.name!r} would block the async code that calls it; "
                 "write `async for result in map.aio(…)`"
@@ -149,9 +149,7 @@ def _zip(task: Mappable, columns: dict[str, Iterable[Any]]) -> tuple[Task[..., A
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"map_task over {base.name!r} needs lists of one length, not {lengths}")
-    unknown = (
-        [] if base.interface.takes_any_name else [name for name in lists if name not in base.interface.names]
-    )
+    unknown = [] if base.interface.takes_any_name else [name for name in lists if name not in base.interface.names]
     if unknown:
         raise TypeError(f"map_task: task {base.name!r} has no parameter {', '.join(unknown)}")
     args, fixed = (task.args, task.keywords) if isinstance(task, functools.partial) else ((), {})
@@ -162,9 +160,7 @@ def _zip(task: Mappable, columns: dict[str, Iterable[Any]]) -> tuple[Task[..., A
 def _task_of(task: Mappable) -> Task[..., Any]:
     base = task.func if isinstance(task, functools.partial) else task
     if not isinstance(base, Task):
-        raise TypeError(
-            f"map needs a task (decorate the function with @env.task) or a partial of one, not {base!r}"
-        )
+        raise TypeError(f"map needs a task (decorate the function with @env.task) or a partial of one, not {base!r}")
     return base
 
 
@@ -187,44 +183,24 @@ def _blocking(
     base: Task[..., Any], calls: Iterator[Inputs], group_name: str, concurrency: int
 ) -> Generator[Outcome, None, None]:
     """The outcomes for sync code, whatever kind the task is."""
-    execution = context.current.get()
-    if execution is None:
-        if not base.is_async:
-            return one_by_one(lambda call: base.fn(*call[0], **call[1]), calls)
-        return in_threads(
-            lambda call: asyncio.run(base.fn(*call[0], **call[1])), calls, concurrency or THREADS
-        )
-    refuse_if_traced(base.name)
-    controller = execution.controller
-
-    def submit(call: Inputs) -> Any:
-        with group(group_name):
-            return controller.call_blocking(base, base.bind(*call), group_name)
-
-    return in_threads(submit, calls, concurrency or THREADS)
+    if context.current.get() is None and not base.is_async:
+        return one_by_one(lambda call: base.fn(*call[0], **call[1]), calls)
+    return in_own_loop(_starter(base, group_name), calls, concurrency or AHEAD)
 
 
 def _collect(base: Task[..., Any], calls: list[Inputs], concurrency: int, allowed: int) -> list[Any]:
-    limit = concurrency or min(THREADS, len(calls)) or 1
-    outcomes = _blocking(base, iter(calls), base.short_name, limit)
-    try:
-        return [outcome.value for outcome in _tolerate(outcomes, allowed)]
-    finally:
-        outcomes.close()
-
-
-def _tolerate(outcomes: Iterable[Outcome], allowed: int) -> Iterator[Outcome]:
-    failed = 0
-    for outcome in outcomes:
+    if context.current.get() is not None or base.is_async:
+        return asyncio.run(_collect_aio(base, calls, concurrency, allowed))
+    values, failed = [], 0
+    for outcome in one_by_one(lambda call: base.fn(*call[0], **call[1]), iter(calls)):
         failed += outcome.error is not None
         if outcome.error is not None and failed > allowed:
             raise outcome.error
-        yield outcome
+        values.append(outcome.value)
+    return values
 
 
-async def _collect_aio(
-    base: Task[..., Any], calls: list[Inputs], concurrency: int, allowed: int
-) -> list[Any]:
+async def _collect_aio(base: Task[..., Any], calls: list[Inputs], concurrency: int, allowed: int) -> list[Any]:
     """Fails at the first call too many, in the order in which they end and not in that of the inputs."""
     too_many: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     failed = 0

@@ -80,7 +80,5 @@ def _gpu(value: object) -> str | None:
         return None
     text = str(value)
     if isinstance(value, bool) or not _GPU.fullmatch(text):
-        raise ValueError(
-            f"Resources: gpu={value!r} is neither a number nor 'device:number', for example 'T4:1'"
-        )
+        raise ValueError(f"Resources: gpu={value!r} is neither a number nor 'device:number', for example 'T4:1'")
     return text

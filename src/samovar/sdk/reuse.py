@@ -31,9 +31,7 @@ class ReusePolicy:
         self.idle_ttl = _ttl("idle_ttl", self.idle_ttl)
         self.scaledown_ttl = _ttl("scaledown_ttl", self.scaledown_ttl)
         if not _is_int(self.concurrency) or self.concurrency < 1:
-            raise ValueError(
-                f"ReusePolicy: concurrency must be an int of at least 1, not {self.concurrency!r}"
-            )
+            raise ValueError(f"ReusePolicy: concurrency must be an int of at least 1, not {self.concurrency!r}")
         if self.scope not in ("global", "run"):
             raise ValueError(f"ReusePolicy: scope must be 'global' or 'run', not {self.scope!r}")
 
@@ -63,14 +61,10 @@ def _is_int(value: object) -> bool:
 def _replica_range(replicas: object) -> tuple[int, int]:
     pair = (replicas, replicas) if _is_int(replicas) else replicas
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(_is_int(count) for count in pair):
-        raise ValueError(
-            f"ReusePolicy: replicas must be an int or a pair (min, max) of ints, not {replicas!r}"
-        )
+        raise ValueError(f"ReusePolicy: replicas must be an int or a pair (min, max) of ints, not {replicas!r}")
     low, high = pair
     if low < 0 or high < 1:
-        raise ValueError(
-            f"ReusePolicy: replicas must allow at least one and not be negative, not {replicas!r}"
-        )
+        raise ValueError(f"ReusePolicy: replicas must allow at least one and not be negative, not {replicas!r}")
     if low > high:
         raise ValueError(f"ReusePolicy: replicas has a minimum of {low} above its maximum of {high}")
     return low, high

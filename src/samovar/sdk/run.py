@@ -147,9 +147,7 @@ class Run:
             return
         self._handle.wait()
 
-    async def _wait_aio(
-        self, quiet: bool = False, wait_for: Literal["terminal", "running"] = "terminal"
-    ) -> None:
+    async def _wait_aio(self, quiet: bool = False, wait_for: Literal["terminal", "running"] = "terminal") -> None:
         if _until_running(wait_for):
             while self.phase is not Phase.RUNNING and not self.phase.is_terminal:
                 await asyncio.sleep(_POLL)
@@ -228,9 +226,7 @@ class Runner:
         self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Task[Any, Any], dict[str, Any]]:
         if not isinstance(task, Task):
-            raise TypeError(
-                f"run() needs a task (decorate the function with @env.task or @workflow), not {task!r}"
-            )
+            raise TypeError(f"run() needs a task (decorate the function with @env.task or @workflow), not {task!r}")
         return (task.with_env_vars(dict(self.env_vars)) if self.env_vars else task), task.bind(args, kwargs)
 
     def _start(self, host: Host, task: Task[Any, Any], inputs: dict[str, Any]) -> Run:
@@ -304,9 +300,7 @@ def with_runcontext(
     if unknown:
         raise TypeError(f"with_runcontext() has no parameter {', '.join(unknown)}")
     if name is not None and not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", name):
-        raise ValueError(
-            f"with_runcontext: {name!r} is no name for a run; use letters, digits, '-', '_' and '.'"
-        )
+        raise ValueError(f"with_runcontext: {name!r} is no name for a run; use letters, digits, '-', '_' and '.'")
     return Runner(mode or "remote", name, env_vars, custom_context, options)
 
 

@@ -193,9 +193,7 @@ class Task(Generic[P, R]):
         async def call() -> Any:
             execution = context.current.get()
             if execution is None:
-                raise errors.NotInTaskContextError(
-                    f"the call of {self.name!r} was awaited outside of its task"
-                )
+                raise errors.NotInTaskContextError(f"the call of {self.name!r} was awaited outside of its task")
             return await execution.controller.call(self, inputs, execution.group)
 
         return call()
@@ -204,15 +202,18 @@ class Task(Generic[P, R]):
         if self.reusable is None:
             return
         if self.environment.pod_template is not None or self.options.pod_template is not None:
-            raise ValueError(
-                f"task {self.name!r}: a reusable task cannot have a pod_template; drop one of the two"
-            )
+            raise ValueError(f"task {self.name!r}: a reusable task cannot have a pod_template; drop one of the two")
         if self.reusable.concurrency > 1 and not self.is_async:
             raise ValueError(
                 f"task {self.name!r} is a sync function, but its environment runs {self.reusable.concurrency} "
                 "executions at a time in one replica, on one event loop that a sync function would block; "
                 "make it `async def`, or set concurrency=1"
             )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise errors.NotSupportedError(f"Task.{name} is not part of samovar")
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

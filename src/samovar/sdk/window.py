@@ -7,15 +7,12 @@ outcomes are handed on in that order too, however the calls end.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 AHEAD = 10_000  # calls at a time where the user sets no bound: an endless iterable must not fill the memory
-THREADS = 128  # the same for sync code, where each call that waits needs a thread
 
 
 class Outcome(NamedTuple):
@@ -28,9 +25,7 @@ class Outcome(NamedTuple):
 class Window:
     """Keeps ``limit`` calls under way on the running loop; ``outcomes`` gives them in order."""
 
-    def __init__(
-        self, start: Callable[[Inputs], Awaitable[Any]], calls: Iterator[Inputs], limit: int
-    ) -> None:
+    def __init__(self, start: Callable[[Inputs], Awaitable[Any]], calls: Iterator[Inputs], limit: int) -> None:
         self._start = start
         self._calls: Iterator[Inputs] | None = calls
         self._limit = limit
@@ -106,26 +101,29 @@ def _outcome(future: asyncio.Future[Any]) -> Outcome:
     raise error
 
 
-def in_threads(
-    call: Callable[[Inputs], Any], calls: Iterator[Inputs], limit: int
+def in_own_loop(
+    start: Callable[[Inputs], Awaitable[Any]], calls: Iterator[Inputs], limit: int
 ) -> Generator[Outcome, None, None]:
-    """The same for sync code: each call blocks a thread of its own, in the context of this one."""
-    pool = ThreadPoolExecutor(limit, thread_name_prefix="samovar-map")
-    waiting: deque[Future[Outcome]] = deque()
+    """The same for sync code: an event loop in this thread, which turns while an outcome is waited for."""
+    loop = asyncio.new_event_loop()
+    outcomes = Window(start, calls, limit).outcomes()
     try:
-        exhausted = False
         while True:
-            while not exhausted and len(waiting) < 4 * limit:
-                following = next(calls, None)
-                if following is None:
-                    exhausted = True
-                    break
-                waiting.append(pool.submit(contextvars.copy_context().run, attempt, call, following))
-            if not waiting:
+            try:
+                outcome = loop.run_until_complete(anext(outcomes))
+            except StopAsyncIteration:
                 return
-            yield waiting.popleft().result()
+            yield outcome
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        loop.run_until_complete(outcomes.aclose())
+        loop.run_until_complete(_settle())
+        loop.close()
+
+
+async def _settle() -> None:
+    """Let the calls that were cancelled end."""
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
 
 
 def one_by_one(call: Callable[[Inputs], Any], calls: Iterator[Inputs]) -> Generator[Outcome, None, None]:

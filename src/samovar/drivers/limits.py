@@ -1,0 +1,302 @@
+"""Bounds on what a replica uses: cgroups where this process may divide its own, else a sampler for memory.
+
+Groups are made *below* the cgroup that this process is in and only if that one is delegated to it, so a replica
+never escapes a bound, or the bookkeeping, of whoever started the engine. A group that is not needed any more is
+removed; those of engines that died are removed when the next one starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from samovar.model import Limits
+
+ROOT = Path("/sys/fs/cgroup")
+CPU_PERIOD = 100_000  # microseconds
+SAMPLE_EVERY = 0.1  # seconds
+
+_DIRECTORY = "samovar"
+_DELEGATED = ("user.delegate", "trusted.delegate")  # extended attributes that systemd sets
+_REMOVE_TRIES = 100
+_REMOVE_EVERY = 0.02  # seconds: the kernel frees a group a moment after its last process
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Group:
+    """The cgroup of one replica: one directory in the unified hierarchy, one a controller in the old one."""
+
+    def __init__(self, directories: tuple[Path, ...], bounds_memory: bool) -> None:
+        self.bounds_memory = bounds_memory
+        self._directories = directories
+
+    def ran_out_of_memory(self) -> bool:
+        """True if the kernel has killed a process of this group for its memory."""
+        for directory in self._directories:
+            for name in ("memory.events", "memory.oom_control"):
+                for line in _lines(directory / name):
+                    key, _, count = line.partition(" ")
+                    if key == "oom_kill" and count != "0":
+                        return True
+        return False
+
+    def kill(self) -> None:
+        """Kill all processes that are in it, also those that left the replica's session."""
+        for directory in self._directories:
+            _kill_members(directory)
+
+    async def remove(self) -> None:
+        """Kill what is left and remove the directories; gives up quietly, the next engine tries again."""
+        for _ in range(_REMOVE_TRIES):
+            if all([_rmdir(directory) for directory in self._directories]):
+                return
+            self.kill()
+            await asyncio.sleep(_REMOVE_EVERY)
+
+
+class Groups:
+    """Makes groups. ``homes``: controller → the directory under which this engine's groups lie."""
+
+    def __init__(self, homes: Mapping[str, Path], unified: bool) -> None:
+        self._homes = dict(homes)
+        self._unified = unified
+
+    @classmethod
+    def find(cls, root: Path = ROOT) -> Groups | None:
+        """The cgroups that are ours to divide; None if there are none."""
+        own = _own_groups()
+        unified = (root / "cgroup.controllers").exists()
+        parents = _unified_parents(root, own) if unified else _old_parents(root, own)
+        homes: dict[str, Path] = {}
+        for controller, parent in parents.items():
+            home = parent / _DIRECTORY
+            with contextlib.suppress(OSError):
+                home.mkdir(exist_ok=True)
+                if unified:
+                    (home / "cgroup.subtree_control").write_text("+memory +cpu")
+                homes[controller] = home
+        for home in set(homes.values()):
+            _remove_stale(home)
+        return cls(homes, unified) if homes else None
+
+    def create(self, replica: str, limits: Limits, pid: int) -> Group | None:
+        """A group with these limits and this process in it; None if there is nothing that it could bound."""
+        settings = self._settings(limits)
+        directories: dict[Path, None] = {}
+        try:
+            for controller, files in settings.items():
+                directory = self._homes[controller] / f"{os.getpid()}-{replica.replace('/', '_')}"
+                directory.mkdir(exist_ok=True)
+                directories[directory] = None
+                _apply(directory, files)
+            for directory in directories:
+                (directory / "cgroup.procs").write_text(str(pid))
+        except OSError:  # a controller that looks ours and is not: do without
+            for directory in directories:
+                _rmdir(directory)
+            return None
+        return Group(tuple(directories), "memory" in settings) if directories else None
+
+    def close(self) -> None:
+        """Remove the directories of this driver if no other engine uses them."""
+        for home in set(self._homes.values()):
+            _rmdir(home)
+
+    def _settings(self, limits: Limits) -> dict[str, list[tuple[str, str, bool]]]:
+        """Controller → (file, value, needed)."""
+        found: dict[str, list[tuple[str, str, bool]]] = {}
+        if limits.memory is not None and "memory" in self._homes:
+            found["memory"] = _memory_files(limits.memory, self._unified)
+        if limits.cpu is not None and "cpu" in self._homes:
+            found["cpu"] = _cpu_files(limits.cpu, self._unified)
+        return found
+
+
+class Sampler:
+    """Bounds memory without cgroups: every 0.1 s it adds up what the process groups use.
+
+    One for all replicas of a driver; it runs only while it has something to watch. It runs on the loop, not in a
+    thread: between fork and setsid a child would look like the engine's.
+    """
+
+    def __init__(self, every: float = SAMPLE_EVERY) -> None:
+        self._every = every
+        self._watched: dict[int, tuple[int, Callable[[], None]]] = {}
+        self._strangers: set[int] = set()  # processes of other groups, not to be read each time
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, group: int, limit: int, kill: Callable[[], None]) -> None:
+        """Call ``kill`` when the process group uses more than ``limit`` bytes."""
+        self._watched[group] = (limit, kill)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="samovar memory sampler")
+
+    def forget(self, group: int) -> None:
+        self._watched.pop(group, None)
+
+    def close(self) -> None:
+        self._watched.clear()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self) -> None:
+        round_ = 0
+        while self._watched:
+            await asyncio.sleep(self._every)
+            round_ += 1
+            if round_ % 20 == 0:
+                self._strangers.clear()  # a number may have been given to another process since
+            self._sample()
+        self._task = None
+
+    def _sample(self) -> None:
+        for group, members in self._members().items():
+            limit, kill = self._watched[group]
+            if sum(map(_resident, members)) > limit and sum(map(_proportional, members)) > limit:
+                del self._watched[group]
+                kill()
+
+    def _members(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {group: [] for group in self._watched}
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or (pid := int(name)) in self._strangers:
+                continue
+            group = _process_group(pid)
+            if group in found:
+                found[group].append(pid)
+            else:
+                self._strangers.add(pid)
+        return found
+
+
+def _process_group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return -1
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that the process has; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    """The same with pages that are shared counted once in all: forks of a large replica cost little.
+
+    Costly to read, hence only asked about a group that seems to be over.
+    """
+    for line in _lines(Path(f"/proc/{pid}/smaps_rollup")):
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return _resident(pid)
+
+
+def _own_groups() -> dict[str, str]:
+    """Controller ("" in the unified hierarchy) → the path of the cgroup that this process is in."""
+    found: dict[str, str] = {}
+    for line in _lines(Path("/proc/self/cgroup")):
+        _, controllers, path = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path))
+    return found
+
+
+def _unified_parents(root: Path, own: Mapping[str, str]) -> dict[str, Path]:
+    """The delegated group nearest above this process that passes its controllers on."""
+    here = root / own.get("", "/").lstrip("/")
+    for directory in (here, here.parent):
+        if not directory.is_relative_to(root) or not _is_ours(directory, root):
+            continue
+        with contextlib.suppress(OSError):
+            # Refused by the kernel while processes sit in the group itself, unless it is the root.
+            (directory / "cgroup.subtree_control").write_text("+memory +cpu")
+            return {"memory": directory, "cpu": directory}
+    return {}
+
+
+def _is_ours(directory: Path, root: Path) -> bool:
+    if directory == root:
+        return os.access(directory, os.W_OK)
+    for name in _DELEGATED:
+        with contextlib.suppress(OSError):
+            if os.getxattr(directory, name) == b"1":
+                return os.access(directory, os.W_OK)
+    return False
+
+
+def _old_parents(root: Path, own: Mapping[str, str]) -> dict[str, Path]:
+    """The old hierarchies know no delegation: only a controller that nobody has divided above us is ours."""
+    return {
+        controller: root / controller
+        for controller in ("memory", "cpu")
+        if own.get(controller) == "/" and os.access(root / controller, os.W_OK)
+    }
+
+
+def _memory_files(limit: int, unified: bool) -> list[tuple[str, str, bool]]:
+    """Swap is refused with it, where the kernel counts swap: a bound that swaps is only slow."""
+    if unified:
+        return [("memory.max", str(limit), True), ("memory.swap.max", "0", False), ("memory.oom.group", "1", False)]
+    return [
+        ("memory.limit_in_bytes", str(limit), True),
+        ("memory.memsw.limit_in_bytes", str(limit), False),
+    ]
+
+
+def _cpu_files(cores: float, unified: bool) -> list[tuple[str, str, bool]]:
+    quota = max(1000, int(cores * CPU_PERIOD))  # the kernel takes no less than a millisecond
+    if unified:
+        return [("cpu.max", f"{quota} {CPU_PERIOD}", True)]
+    return [("cpu.cfs_period_us", str(CPU_PERIOD), True), ("cpu.cfs_quota_us", str(quota), True)]
+
+
+def _apply(directory: Path, files: list[tuple[str, str, bool]]) -> None:
+    for name, value, needed in files:
+        try:
+            (directory / name).write_text(value)
+        except OSError:
+            if needed:
+                raise
+
+
+def _remove_stale(home: Path) -> None:
+    """Remove groups of engines that are gone, with what still runs in them."""
+    for directory in home.iterdir():
+        engine = directory.name.partition("-")[0]
+        if directory.is_dir() and engine.isdigit() and not Path(f"/proc/{engine}").exists():
+            _kill_members(directory)
+            _rmdir(directory)
+
+
+def _kill_members(directory: Path) -> None:
+    for line in _lines(directory / "cgroup.procs"):
+        pid = int(line)
+        if pid > 0:  # 0 stands for a process of another pid namespace, and would mean ourselves
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _rmdir(directory: Path) -> bool:
+    """True: it is gone."""
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,349 @@
+"""Replicas as processes of this machine: no daemon, no image to pull, a start in milliseconds.
+
+Each replica leads a session of its own, so that one signal reaches all that it started, and a Ctrl-C meant for
+the engine reaches none of it. Everything here runs on the loop that called ``start``, which may live in any
+thread: a death is seen through a pidfd, not through SIGCHLD.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import functools
+import glob
+import importlib.util
+import os
+import signal
+import site
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from samovar.drivers.limits import Group, Groups, Sampler
+from samovar.errors import ImageBuildError, ReplicaStartError
+from samovar.images import venv
+from samovar.model import Environment, Exit, ImageSpec
+from samovar.ports import Report
+
+RUNTIME = ("-P", "-c", "from samovar.runtime.main import main; main()")
+"""What a replica runs. ``-P``: the directory it starts in must not shadow installed packages."""
+
+TAIL_BYTES = 8 * 1024
+"""How much of a replica's output is kept for its Exit."""
+
+_READ_BYTES = 64 * 1024
+_LINE_BYTES = 64 * 1024  # a longer line is handed on in pieces
+_DRAIN_READS = 64  # after the end; a process that escaped the kill might write for ever
+
+OnOutput = Callable[[str, str], None]
+"""Takes the replica and one line of what it wrote, without the newline."""
+
+
+class ProcessDriver:
+    """Implements ``samovar.ports.Driver``. One event loop for all calls.
+
+    ``command`` is what follows the path of Python. ``groups`` are the cgroups that bound replicas; "auto" takes
+    those that this process may divide, None uses none: memory is then bounded by sampling, and CPU is not.
+    """
+
+    def __init__(
+        self,
+        command: tuple[str, ...] = RUNTIME,
+        on_output: OnOutput | None = None,
+        groups: Groups | str | None = "auto",
+    ) -> None:
+        self._command = command
+        self._on_output = on_output
+        self._groups = Groups.find() if isinstance(groups, str) else groups
+        self._sampler = Sampler()
+        self._pythons: dict[ImageSpec, str] = {}
+        self._replicas: dict[str, _Replica] = {}
+        self._warned_of_gpu: set[str] = set()
+        self._closed = False
+
+    async def prepare(self, environment: Environment, report: Report) -> None:
+        self._warn_of_gpu(environment, report)
+        try:
+            self._pythons[environment.image] = await venv.ensure(environment.image, report)
+        except ImageBuildError as error:
+            raise ImageBuildError(f"environment {environment.name!r}: {error}") from error
+
+    async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
+        if environment.image not in self._pythons:
+            await self.prepare(environment, _nowhere)
+        if self._closed:
+            raise ReplicaStartError(f"{_of(environment)}: the driver is closed", replica)
+        if replica in self._replicas:
+            raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
+        python = self._pythons[environment.image]
+        given = {**_python_variables(python), **variables(environment, boot)}
+        started = _Replica(replica, self._on_output)
+        started.spawn([python, *self._command], given, environment)
+        self._replicas[replica] = started
+        self._bound(started, environment)
+
+    async def wait(self, replica: str) -> Exit:
+        """LookupError: there is none of this name, or its end was waited for before."""
+        found = self._replicas.get(replica)
+        if found is None:
+            raise LookupError(f"there is no replica {replica!r}")
+        how = await asyncio.shield(found.ended)
+        self._replicas.pop(replica, None)
+        return how
+
+    async def stop(self, replica: str, grace: float) -> None:
+        """``grace`` 0: kill without asking."""
+        found = self._replicas.get(replica)
+        if found is not None:
+            await found.stop(grace)
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
+        self._sampler.close()
+        if self._groups is not None:
+            self._groups.close()
+
+    def _bound(self, replica: _Replica, environment: Environment) -> None:
+        """Put the replica under its limits: by a cgroup where there is one, else by sampling its memory."""
+        limits = environment.limits
+        if self._groups is not None:
+            replica.group = self._groups.create(replica.name, limits, replica.pid)
+        if limits.memory is not None and not (replica.group and replica.group.bounds_memory):
+            self._sampler.watch(replica.pid, limits.memory, replica.kill_for_memory)
+            replica.ended.add_done_callback(lambda _: self._sampler.forget(replica.pid))
+
+    def _warn_of_gpu(self, environment: Environment, report: Report) -> None:
+        asked = environment.limits.gpu
+        if not asked or environment.name in self._warned_of_gpu:
+            return
+        self._warned_of_gpu.add(environment.name)
+        if not glob.glob("/dev/nvidia*"):
+            report(f"{_of(environment)} asks for gpu {asked!r}, but this machine shows none; going on without")
+
+
+class _Replica:
+    """One process, from its start to its Exit; ``ended`` gets the Exit once."""
+
+    def __init__(self, name: str, on_output: OnOutput | None) -> None:
+        self.name = name
+        self.pid = 0
+        self.group: Group | None = None
+        self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._on_output = on_output
+        self._over_memory = False
+        self._killed = False
+        self._cleanup: asyncio.Task[None] | None = None
+
+    def spawn(self, argv: list[str], variables: Mapping[str, str], environment: Environment) -> None:
+        """Start the process. Popen, not asyncio's: it forks with vfork and needs no watcher, transport or task."""
+        cwd = environment.bundle.cwd
+        reader, writer = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer,
+                env=variables,
+                cwd=cwd if cwd and os.path.isdir(cwd) else None,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
+            os.close(reader)
+            raise ReplicaStartError(f"{_of(environment)}: {argv[0]} does not start: {error}", self.name) from error
+        finally:
+            os.close(writer)
+        self.pid = self._process.pid
+        sink = None if self._on_output is None else functools.partial(self._on_output, self.name)
+        self._output = _Output(self._loop, reader, sink)
+        _on_death(self._loop, self.pid, self._died)
+
+    async def stop(self, grace: float) -> None:
+        """Return when the process, and its cgroup, are gone."""
+        if grace > 0 and not self.ended.done():
+            self._signal(signal.SIGTERM)
+            await asyncio.wait([self.ended], timeout=grace)
+        if not self.ended.done():
+            self._kill()
+            await asyncio.wait([self.ended])
+        if self._cleanup is not None:
+            await asyncio.wait([self._cleanup])
+
+    def kill_for_memory(self) -> None:
+        self._over_memory = True
+        self._signal(signal.SIGKILL)
+
+    def _kill(self) -> None:
+        self._killed = True
+        self._signal(signal.SIGKILL)
+        if self.group is not None:
+            self.group.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the whole process group, whose id cannot be reused before its leader is reaped."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def _died(self) -> None:
+        if self.ended.done():
+            return
+        self._signal(signal.SIGKILL)  # what it has started goes with it
+        if self.group is not None:
+            self.group.kill()
+        status = self._process.wait()  # does not block: it is dead, and this reaps it
+        how = self._exit(status, self._output.finish())
+        if self.group is not None:
+            self._cleanup = self._loop.create_task(self.group.remove())
+        self.ended.set_result(how)
+
+    def _exit(self, status: int, output: str) -> Exit:
+        killed = status == -signal.SIGKILL and not self._killed
+        by_kernel = killed and self.group is not None and self.group.ran_out_of_memory()
+        return Exit(
+            code=status if status >= 0 else None,
+            signal=-status if status < 0 else None,
+            out_of_memory=by_kernel or (self._over_memory and status == -signal.SIGKILL),
+            output=output,
+        )
+
+
+class _Output:
+    """Reads what a replica writes: keeps the end of it and hands on whole lines."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, sink: Callable[[str], None] | None) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._sink = sink
+        self._tail = bytearray()
+        self._line = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        os.set_blocking(fd, False)
+        loop.add_reader(fd, self._read)
+
+    def finish(self) -> str:
+        """Take what is left in the pipe, close it, and return the end of all."""
+        for _ in range(_DRAIN_READS):
+            if not self._read():
+                break
+        self._close()
+        if self._line and self._sink is not None:
+            self._sink(self._line)
+        return self._tail.decode("utf-8", errors="replace")
+
+    def _read(self) -> bool:
+        """False: nothing there now, or ever."""
+        if self._fd < 0:
+            return False
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._close()
+            return False
+        self._tail += data
+        del self._tail[:-TAIL_BYTES]
+        if self._sink is not None:
+            self._hand_on(self._decode(data), self._sink)
+        return True
+
+    def _hand_on(self, text: str, sink: Callable[[str], None]) -> None:
+        *lines, self._line = (self._line + text).split("\n")
+        if len(self._line) > _LINE_BYTES:
+            lines.append(self._line)
+            self._line = ""
+        for line in lines:
+            sink(line.removesuffix("\r"))
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def variables(environment: Environment, boot: Mapping[str, str]) -> dict[str, str]:
+    """All environment variables of a replica. ReplicaStartError: a secret is not there.
+
+    The engine's own SAMOVAR_ settings stay behind: a replica is told by ``boot`` where it belongs.
+    """
+    own = {key: value for key, value in os.environ.items() if not key.startswith("SAMOVAR_")}
+    own.update(environment.image.env_vars)
+    own.update(environment.env_vars)
+    for variable, key in environment.secrets:
+        own[variable] = _secret(key, variable, environment)
+    own.update(boot)
+    return own
+
+
+def _secret(key: str, variable: str, environment: Environment) -> str:
+    for name in (key, key.upper()):
+        if name in os.environ:
+            return os.environ[name]
+    names = key if key == key.upper() else f"{key} or {key.upper()}"
+    raise ReplicaStartError(
+        f"{_of(environment)} needs the secret {key!r} (as {variable}), but the engine does not have it; "
+        f"set the environment variable {names} where the engine runs"
+    )
+
+
+def _python_variables(python: str) -> dict[str, str]:
+    """What this Python needs to find samovar and its own commands."""
+    if python != sys.executable:
+        home = Path(python).parent
+        path = os.pathsep.join([str(home), os.environ.get("PATH", os.defpath)])
+        return {"VIRTUAL_ENV": str(home.parent), "PATH": path}
+    return {"PYTHONPATH": _python_path(os.environ.get("PYTHONPATH", ""))}
+
+
+@functools.cache
+def _python_path(inherited: str) -> str:
+    """PYTHONPATH, and where samovar and what it needs lie, if this process got them in another way."""
+    found = [entry for entry in inherited.split(os.pathsep) if entry]
+    for package in ("samovar", "msgspec", "cloudpickle"):
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        home = str(Path(spec.submodule_search_locations[0]).absolute().parent)
+        if home not in (*site.getsitepackages(), site.getusersitepackages(), *found):
+            found.append(home)
+    return os.pathsep.join(found)
+
+
+def _on_death(loop: asyncio.AbstractEventLoop, pid: int, call: Callable[[], None]) -> None:
+    """Call once on the loop when this child is dead; it is left unreaped."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:  # an old kernel, or a sandbox that forbids it
+        threading.Thread(target=_await_death, args=(loop, pid, call), daemon=True).start()
+        return
+
+    def dead() -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+        call()
+
+    loop.add_reader(fd, dead)
+
+
+def _await_death(loop: asyncio.AbstractEventLoop, pid: int, call: Callable[[], None]) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+        loop.call_soon_threadsafe(call)
+
+
+def _of(environment: Environment) -> str:
+    return f"environment {environment.name!r}"
+
+
+def _nowhere(_: str) -> None:
+    """A report that nobody reads."""
