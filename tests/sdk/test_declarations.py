@@ -101,7 +101,7 @@ def test_an_image_is_an_immutable_chain() -> None:
     assert spec.packages == ("numpy", "pandas")
     assert spec.env_vars == (("A", "1"), ("B", "2"))
     kinds = [kind for kind, _ in spec.layers]
-    assert kinds == "pip_option apt apt command workdir source_file source_contents uv_project".split()
+    assert kinds == ["pip_option", "apt", "apt", "command", "workdir", "source_file", "source_contents", "uv_project"]
     assert full.clone(name="y", python_version=(3, 11)).spec().python_version == "3.11"
     assert flyte.Image.from_base("python:3.12").spec().base == "python:3.12"
     dockerfile = flyte.Image.from_dockerfile("/x/Dockerfile", "r", "n").spec()

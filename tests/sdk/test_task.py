@@ -7,7 +7,6 @@ import pickle
 import threading
 
 import pytest
-from conftest import FakeController
 
 import samovar as flyte
 from samovar.errors import (
@@ -17,6 +16,8 @@ from samovar.errors import (
     SyncTaskCallInAsyncContextError,
     TraceDoesNotAllowNestedTasksError,
 )
+
+from .conftest import FakeController
 
 env = flyte.TaskEnvironment("ml", reusable=flyte.ReusePolicy(replicas=1), env_vars={"A": "1"})
 plain = flyte.TaskEnvironment("plain")
@@ -146,7 +147,7 @@ def test_other_wrong_overrides() -> None:
         half.override(reusable=flyte.ReusePolicy(concurrency=2))
     with pytest.raises(ValueError, match="pod_template"):
         half.override(pod_template="x")
-    with pytest.raises(NotSupportedError, match="Task.show"):
+    with pytest.raises(NotSupportedError, match=r"Task\.show"):
         half.show()
 
 
