@@ -187,8 +187,10 @@ class EmbeddedHost:
         return self.engine.stats()
 
     def close(self, grace: float = 2.0) -> None:
-        """Abort what runs, stop every replica; returns when nothing is left. Safe to call twice."""
-        if self._closed:
+        """Abort what runs, stop every replica; returns when nothing is left. Safe to call twice: the second call, after
+        the first was interrupted, ends the work of the first at once.
+        """
+        if self._thread.ident is None or self._loop.is_closed():
             return
         self._closed = True
         asyncio.run_coroutine_threadsafe(self.engine.close(grace), self._loop).result(grace + 20)

@@ -7,7 +7,8 @@ import pytest
 from samovar.sdk import bundle, context
 from samovar.sdk import run as run_module
 from samovar.sdk.controller import Execution
-from tests.sdk.fakes import FakeController, FakeHost
+
+from .fakes import FakeController, FakeHost
 
 
 @pytest.fixture

@@ -122,11 +122,15 @@ DEEP: list[tuple[Any, Any, str]] = [
 ]
 
 
-def check(annotation: Any, value: Any, **default: Any) -> None:
+def prepare(annotation: Any, **default: Any) -> Callable[[dict[str, Any]], None]:
     def function(data): ...
 
     function.__annotations__ = {"data": annotation}
-    checks.for_inputs("ml.predict", function, ("data",), default)({"data": value})
+    return checks.for_inputs("ml.predict", function, ("data",), default)
+
+
+def check(annotation: Any, value: Any, **default: Any) -> None:
+    prepare(annotation, **default)({"data": value})
 
 
 @pytest.mark.parametrize(("annotation", "value"), GOOD, ids=lambda each: repr(each)[:40])
@@ -149,12 +153,19 @@ def test_the_place_inside_is_named(annotation: Any, value: Any, message: str) ->
     assert str(refused.value) == f"task 'ml.predict': parameter {message}"
 
 
-def test_the_quick_step_takes_the_common_types_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+QUICK: list[tuple[Any, Any]] = [
+    (int, 1), (float, 1), (list[float], [1.0]), (dict[str, Any], {"a": 1}), (int | None, None), (Plain, Plain()),
+    (np.ndarray, np.zeros(1)), (Point, Point(1)), (list[Point], [Point(1)]), (Model, Model(a=1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "value"), QUICK, ids=lambda each: repr(each)[:40])
+def test_the_quick_step_takes_the_common_types_alone(
+    annotation: Any, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(annotation)
     monkeypatch.setattr(checks, "compare", lambda *_: pytest.fail("the exact step was needed"))
-    for annotation, value in [(int, 1), (list[float], [1.0]), (Plain, Plain()), (dict[str, Any], {"a": 1})]:
-        check(annotation, value)
-    for annotation, value in [(np.ndarray, np.zeros(1)), (Point, Point(1)), (int | None, None), (list[Point], [])]:
-        check(annotation, value)
+    prepared({"data": value})
 
 
 def test_defaults_need_not_fit() -> None:

@@ -17,7 +17,7 @@ from samovar.errors import (
     TraceDoesNotAllowNestedTasksError,
 )
 
-from .conftest import FakeController
+from .fakes import FakeController
 
 env = flyte.TaskEnvironment("ml", reusable=flyte.ReusePolicy(replicas=1), env_vars={"A": "1"})
 plain = flyte.TaskEnvironment("plain")

@@ -43,7 +43,7 @@ class Calls:
             self._link.send(frames.Failed(epoch, self._failure(error)))
             return
         if task.is_async:
-            self._running[epoch] = self._loop.create_task(self._run_async(task, frame, execution))
+            self._running[epoch] = asyncio.Task(self._run_async(task, frame, execution), loop=self._loop)
         else:
             self._running[epoch] = None
             self._threads.run(lambda: self._run_sync(task, frame, execution))
@@ -53,6 +53,12 @@ class Calls:
         running = self._running.get(epoch)
         if running is not None:
             running.cancel()
+            running.add_done_callback(lambda _: self._cancelled(epoch))
+
+    def _cancelled(self, epoch: int) -> None:
+        """A coroutine that is cancelled before its first step never enters ``_run_async``: answer for it."""
+        if self._running.pop(epoch, None) is not None:
+            self._link.send(frames.Failed(epoch, self._failure(asyncio.CancelledError())))
 
     def _find(self, module: str, qualname: str) -> Task[Any, Any]:
         found: Any = importlib.import_module(module)

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable
 from typing import Any, NoReturn
 
 from samovar.sdk.context import current
@@ -25,17 +25,14 @@ _READ = 256 * 1024
 
 
 class Pending(asyncio.Future[Any]):
-    """A call that was submitted: a future that also passes for a coroutine.
-
-    As a future it needs no asyncio.Task under ``gather``; as a coroutine it is accepted by ``create_task`` and
-    ``TaskGroup``. Cancelling it aborts the action.
+    """A call that was submitted. As a plain future it needs no asyncio.Task under ``gather``; ``task_factory`` lets
+    ``create_task`` and ``TaskGroup`` take it too. Cancelling it aborts the action.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, call: int) -> None:
         super().__init__(loop=loop)
         self._link = link
         self._call = call
-        self._steps: Generator[Any, None, Any] | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not super().cancel(msg):
@@ -43,19 +40,14 @@ class Pending(asyncio.Future[Any]):
         self._link.withdraw(self._call)
         return True
 
-    def send(self, value: Any) -> Any:
-        if self._steps is None:
-            self._steps = self.__await__()
-        return self._steps.send(value)
 
-    def throw(self, *error: Any) -> Any:
-        if self._steps is None:
-            self._steps = self.__await__()
-        return self._steps.throw(*error)
+async def _await(pending: Pending) -> Any:
+    return await pending
 
-    def close(self) -> None:
-        if self._steps is not None:
-            self._steps.close()
+
+def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+    """For the replica's loop: a call of a task stands where asyncio asks for a coroutine."""
+    return asyncio.Task(_await(coro) if isinstance(coro, Pending) else coro, loop=loop, **options)
 
 
 class _Waiter:
@@ -146,11 +138,12 @@ class Link:
 
     # calls of tasks, as samovar.sdk.controller.Controller
 
-    def call(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Pending:
+    def call(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Awaitable[Any]:
         number = next(self._next_call)
-        pending = Pending(asyncio.get_running_loop(), self, number)
+        loop = asyncio.get_running_loop()
+        pending = Pending(loop, self, number)
         self._submit(number, task, inputs, group, pending)
-        return pending
+        return pending if loop is self._loop else _await(pending)  # a loop of the task's own has no task_factory
 
     def call_blocking(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Any:
         number = next(self._next_call)

@@ -23,7 +23,7 @@ from typing import Any
 from samovar.model import Bundle, Failure
 from samovar.runtime import capture
 from samovar.runtime.call import Calls, user_frames
-from samovar.runtime.link import Link, die
+from samovar.runtime.link import Link, die, task_factory
 from samovar.sdk import alias, bundle
 from samovar.wire import frames
 
@@ -35,6 +35,7 @@ def main() -> None:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(os.environ.pop("SAMOVAR_ENGINE"))
     loop = asyncio.new_event_loop()
+    loop.set_task_factory(task_factory)
     asyncio.set_event_loop(loop)
     link = Link(sock, loop)
     link.replica = os.environ.pop("SAMOVAR_REPLICA")
