@@ -38,7 +38,7 @@ Kind = Literal["system", "unknown", "user"]
 
 
 class BaseRuntimeError(RuntimeError):
-    """The root. ``code`` is a short stable name, ``kind`` says whose fault, ``worker`` names the replica if one ran it."""
+    """The root. ``code`` is a short stable name, ``kind`` whose fault it is, ``worker`` the replica that ran it."""
 
     kind: Kind = "unknown"
 

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from typing import Any
 
 import uvloop
-from samovar.drivers.process import ProcessDriver
 
 from samovar import errors
+from samovar.drivers.process import ProcessDriver
 from samovar.engine.engine import Engine, OnLog, PoolStats
 from samovar.engine.work import Outcome, Run
 from samovar.model import Phase

@@ -22,7 +22,9 @@ def result(task: Any, **inputs: Any) -> Any:
     return flyte.run(task, **inputs).result()
 
 
-@pytest.mark.parametrize(("how", "named"), [("exit", "exited with code 1"), ("kill", "SIGKILL"), ("segfault", "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("how", "named"), [("exit", "exited with code 1"), ("kill", "SIGKILL"), ("segfault", "SIGSEGV")]
+)
 def test_an_input_that_kills_is_named_and_its_neighbours_finish(host: EmbeddedHost, how: str, named: str) -> None:
     neighbours = [flyte.run(program.steady, x=i) for i in range(6)]
     killer = flyte.run(program.dies, how=how)
@@ -63,7 +65,7 @@ def test_a_parent_catches_the_error_of_its_child(host: EmbeddedHost) -> None:
 
 
 def test_a_result_that_does_not_pickle(host: EmbeddedHost) -> None:
-    with pytest.raises(errors.RuntimeDataValidationError, match="unpicklable.*generator"):
+    with pytest.raises(errors.RuntimeDataValidationError, match=r"unpicklable.*generator"):
         result(program.unpicklable)
 
 

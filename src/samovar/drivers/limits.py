@@ -52,7 +52,8 @@ class Group:
     async def remove(self) -> None:
         """Kill what is left and remove the directories; gives up quietly, the next engine tries again."""
         for _ in range(_REMOVE_TRIES):
-            if all([_rmdir(directory) for directory in self._directories]):
+            left = [directory for directory in self._directories if not _rmdir(directory)]
+            if not left:
                 return
             self.kill()
             await asyncio.sleep(_REMOVE_EVERY)

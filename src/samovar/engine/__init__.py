@@ -1,1 +1,1 @@
-"""The shell round the core: links that carry frames, and the engine that turns them into events and commands into I/O."""
+"""The shell round the core: links carry frames, the engine makes them events and carries out the commands."""

@@ -34,8 +34,11 @@ OLDEST_PYTHON = (3, 11)  # what samovar itself needs
 
 _COMPLETE = ".complete"
 _LOCK_POLL = 0.05  # seconds
-_TO_UV = (("PIP_INDEX_URL", "UV_DEFAULT_INDEX", " "), ("PIP_EXTRA_INDEX_URL", "UV_INDEX", " "))
-_TO_UV += (("PIP_FIND_LINKS", "UV_FIND_LINKS", ","),)
+_TO_UV = (
+    ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", " "),
+    ("PIP_EXTRA_INDEX_URL", "UV_INDEX", " "),
+    ("PIP_FIND_LINKS", "UV_FIND_LINKS", ","),
+)
 _UV_OLD_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 
 _warned = False  # once a process

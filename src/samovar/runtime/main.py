@@ -92,7 +92,8 @@ def load(code: Bundle) -> None:
             sys.path.insert(0, path)
     if code.main:
         spec = importlib.util.spec_from_file_location(code.main_name, code.main)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[code.main_name] = sys.modules["__main__"] = module
         spec.loader.exec_module(module)

@@ -60,7 +60,17 @@ class Host(Protocol):
 class Execution:
     """The task execution that is current in this context (``samovar.sdk.context.current``)."""
 
-    __slots__ = ("action", "attempt", "controller", "custom_context", "epoch", "extra", "group", "run_name", "task_name")
+    __slots__ = (
+        "action",
+        "attempt",
+        "controller",
+        "custom_context",
+        "epoch",
+        "extra",
+        "group",
+        "run_name",
+        "task_name",
+    )
 
     def __init__(
         self,
