@@ -61,6 +61,7 @@ class ProcessDriver:
         self._sampler = Sampler()
         self._pythons: dict[ImageSpec, str] = {}
         self._replicas: dict[str, _Replica] = {}
+        self._removals: set[asyncio.Task[None]] = set()  # of cgroups, which take the kernel a moment
         self._warned_of_gpu: set[str] = set()
         self._closed = False
 
@@ -80,7 +81,7 @@ class ProcessDriver:
             raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
         python = self._pythons[environment.image]
         given = {**_python_variables(python), **variables(environment, boot)}
-        started = _Replica(replica, self._on_output)
+        started = _Replica(replica, self._on_output, self._removals)
         started.spawn([python, *self._command], given, environment)
         self._replicas[replica] = started
         self._bound(started, environment)
@@ -103,6 +104,7 @@ class ProcessDriver:
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
+        await asyncio.gather(*self._removals)
         self._sampler.close()
         if self._groups is not None:
             self._groups.close()
@@ -128,7 +130,7 @@ class ProcessDriver:
 class _Replica:
     """One process, from its start to its Exit; ``ended`` gets the Exit once."""
 
-    def __init__(self, name: str, on_output: OnOutput | None) -> None:
+    def __init__(self, name: str, on_output: OnOutput | None, removals: set[asyncio.Task[None]]) -> None:
         self.name = name
         self.pid = 0
         self.group: Group | None = None
@@ -137,7 +139,8 @@ class _Replica:
         self._on_output = on_output
         self._over_memory = False
         self._killed = False
-        self._cleanup: asyncio.Task[None] | None = None
+        self._removals = removals
+        self._removal: asyncio.Task[None] | None = None
 
     def spawn(self, argv: list[str], variables: Mapping[str, str], environment: Environment) -> None:
         """Start the process. Popen, not asyncio's: it forks with vfork and needs no watcher, transport or task."""
@@ -171,8 +174,8 @@ class _Replica:
         if not self.ended.done():
             self._kill()
             await asyncio.wait([self.ended])
-        if self._cleanup is not None:
-            await asyncio.wait([self._cleanup])
+        if self._removal is not None:
+            await asyncio.wait([self._removal])
 
     def kill_for_memory(self) -> None:
         self._over_memory = True
@@ -199,7 +202,9 @@ class _Replica:
         status = self._process.wait()  # does not block: it is dead, and this reaps it
         how = self._exit(status, self._output.finish())
         if self.group is not None:
-            self._cleanup = self._loop.create_task(self.group.remove())
+            self._removal = self._loop.create_task(self.group.remove())
+            self._removals.add(self._removal)
+            self._removal.add_done_callback(self._removals.discard)
         self.ended.set_result(how)
 
     def _exit(self, status: int, output: str) -> Exit:
@@ -233,7 +238,7 @@ class _Output:
                 break
         self._close()
         if self._line and self._sink is not None:
-            self._sink(self._line)
+            self._give(self._line, self._sink)
         return self._tail.decode("utf-8", errors="replace")
 
     def _read(self) -> bool:
@@ -261,7 +266,14 @@ class _Output:
             lines.append(self._line)
             self._line = ""
         for line in lines:
-            sink(line.removesuffix("\r"))
+            self._give(line.removesuffix("\r"), sink)
+
+    def _give(self, line: str, sink: Callable[[str], None]) -> None:
+        """A sink that fails must not keep a death from being seen."""
+        try:
+            sink(line)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "on_output of ProcessDriver failed", "exception": error})
 
     def _close(self) -> None:
         if self._fd >= 0:

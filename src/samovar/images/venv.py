@@ -38,7 +38,7 @@ _TO_UV = (
     ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", " "),
     ("PIP_EXTRA_INDEX_URL", "UV_INDEX", " "),
     ("PIP_FIND_LINKS", "UV_FIND_LINKS", ","),
-)
+)  # pip's name, uv's name, what uv puts between several
 _UV_OLD_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 
 _warned = False  # once a process

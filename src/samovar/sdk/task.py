@@ -123,6 +123,9 @@ class Task(Generic[P, R]):
         self.interface.check_output(value)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._call(args, kwargs)  # type: ignore[no-any-return]
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         execution = context.current.get()
         if execution is None:
             return self.fn(*args, **kwargs)
@@ -131,14 +134,14 @@ class Task(Generic[P, R]):
         running = _get_running_loop() is not None
         if self.is_async:
             if not running:
-                return self._call_later(args, kwargs)  # type: ignore[return-value]
-            return execution.controller.call(self, self.interface.bind(args, kwargs), execution.group)  # type: ignore[return-value]
+                return self._call_later(args, kwargs)
+            return execution.controller.call(self, self.interface.bind(args, kwargs), execution.group)
         if running:
             raise errors.SyncTaskCallInAsyncContextError(
                 f"the sync task {self.name!r} is called from async code, which it would block; "
                 f"write `await {self.fn.__name__}.aio(…)`"
             )
-        return execution.controller.call_blocking(self, self.bind(args, kwargs), execution.group)  # type: ignore[no-any-return]
+        return execution.controller.call_blocking(self, self.bind(args, kwargs), execution.group)
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Any]:
         """Call it from async code, whether it is async or sync."""

@@ -1,0 +1,236 @@
+"""What only processes can do wrong: grandchildren, memory, directories, limits of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import threading
+
+import pytest
+from worlds import SECONDS, process
+
+from samovar.drivers import process as process_module
+from samovar.drivers.limits import Groups
+from samovar.drivers.process import ProcessDriver
+from samovar.errors import ReplicaStartError
+from samovar.model import Bundle, Environment, ImageSpec, Limits
+
+PLAIN = Environment("plain")
+PARENT = (
+    "import subprocess, sys, time;"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+    "print(child.pid, flush=True);"
+)
+GREEDY = "import time\ntaken = []\nwhile True:\n    taken.append(bytearray(b'x') * 2**23)\n    time.sleep(0.005)"
+FORKS = (
+    "import os\ntaken = bytearray(b'x') * (100 << 20)\n"
+    "for _ in range(4):\n    if os.fork() == 0: break\n"
+    "print('ready', flush=True)\nimport time; time.sleep(600)"
+)
+
+
+def run(test):
+    asyncio.run(asyncio.wait_for(test, 3 * SECONDS))
+
+
+async def soon(awaitable):
+    return await asyncio.wait_for(awaitable, SECONDS)
+
+
+def assert_ends(watched: int) -> None:
+    """The process of this pidfd ends; an event, so nothing is polled."""
+    assert select.select([watched], [], [], SECONDS)[0]
+    os.close(watched)
+
+
+async def grandchild(world) -> int:
+    """A pidfd of what a replica has started."""
+    return os.pidfd_open(int((await world.line())[1]))
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "close", "by itself"])
+def test_grandchildren_go_too(end):
+    async def test():
+        world = process(PARENT + ("" if end == "by itself" else "time.sleep(600)"))
+        await world.driver.start("r", PLAIN, {})
+        watched = await grandchild(world) if end != "by itself" else None
+        if end == "close":
+            await soon(world.driver.close())
+        elif end != "by itself":
+            await soon(world.driver.stop("r", SECONDS if end == "stop" else 0))
+        await soon(world.driver.wait("r"))
+        if watched is None:
+            pid = int((await world.line())[1])
+            try:
+                watched = os.pidfd_open(pid)
+            except ProcessLookupError:
+                return
+        assert_ends(watched)
+        await world.driver.close()
+
+    run(test())
+
+
+def test_over_its_memory_a_replica_is_killed_and_it_shows():
+    async def test():
+        world = process(GREEDY)
+        environment = Environment("greedy", limits=Limits(memory=200 << 20))
+        await world.driver.start("r", environment, {})
+        how = await soon(world.driver.wait("r"))
+        assert (how.out_of_memory, how.signal) == (True, signal.SIGKILL)
+        assert str(how) == "went over its memory limit and was killed"
+        await world.driver.close()
+
+    run(test())
+
+
+def test_memory_that_forks_share_counts_once():
+    async def test():
+        world = process(FORKS)
+        driver = ProcessDriver(command=("-c", FORKS), on_output=world.hear, groups=None)
+        await driver.start("r", Environment("forks", limits=Limits(memory=250 << 20)), {})
+        for _ in range(5):
+            assert (await world.line())[1] == "ready"
+        driver._sampler._sample()
+        await soon(driver.stop("r", SECONDS))
+        assert not (await soon(driver.wait("r"))).out_of_memory
+        await driver.close()
+        await world.driver.close()
+
+    run(test())
+
+
+@pytest.mark.skipif(Groups.find() is None, reason="no cgroup of this machine is ours to divide")
+def test_a_replica_is_in_its_group_which_is_gone_afterwards():
+    async def test():
+        groups = Groups.find()
+        world = process(
+            "import os, sys; print(open('/proc/self/cgroup').read().replace(chr(10), ' '));sys.stdin.read()"
+        )
+        script = "import time; input; print('ready', flush=True); time.sleep(600)"
+        driver = ProcessDriver(command=("-c", script), on_output=world.hear, groups=groups)
+        await driver.start("r", Environment("e", limits=Limits(cpu=0.5, memory=1 << 30)), {})
+        await world.line()
+        group = driver._replicas["r"].group
+        pid = str(driver._replicas["r"].pid)
+        assert group._directories
+        for directory in group._directories:
+            assert (directory / "cgroup.procs").read_text().split() == [pid]
+        await soon(driver.stop("r", 0))
+        assert not any(directory.exists() for directory in group._directories)
+        await driver.close()
+        await world.driver.close()
+
+    run(test())
+
+
+def test_it_starts_in_the_directory_of_the_bundle(tmp_path):
+    async def test():
+        world = process("import os; print(os.getcwd())")
+        await world.driver.start("r", Environment("e", bundle=Bundle(cwd=str(tmp_path))), {})
+        assert (await world.line())[1] == str(tmp_path)
+        await world.driver.start("s", Environment("e", bundle=Bundle(cwd=str(tmp_path / "gone"))), {})
+        assert (await world.line())[1] == os.getcwd()
+        await world.driver.close()
+
+    run(test())
+
+
+def test_samovar_and_what_it_needs_can_be_imported():
+    async def test():
+        world = process("import samovar.model, msgspec, cloudpickle; print('yes')")
+        await world.driver.start("r", PLAIN, {})
+        assert (await world.line())[1] == "yes"
+        await world.driver.close()
+
+    run(test())
+
+
+def test_a_python_that_is_not_there_says_so():
+    async def test():
+        driver = ProcessDriver()
+        driver._pythons[ImageSpec()] = "/nowhere/python"
+        with pytest.raises(ReplicaStartError, match="'plain': /nowhere/python does not start"):
+            await driver.start("r", PLAIN, {})
+        await driver.close()
+
+    run(test())
+
+
+def test_without_pidfd_a_thread_watches(monkeypatch):
+    def refuse(pid: int) -> int:
+        raise OSError("forbidden")
+
+    monkeypatch.setattr(process_module.os, "pidfd_open", refuse)
+
+    async def test():
+        world = process("fail")
+        await world.driver.start("r", PLAIN, {})
+        assert (await soon(world.driver.wait("r"))).code == 7
+        await world.driver.close()
+
+    run(test())
+
+
+def test_a_loop_in_another_thread():
+    ends = []
+
+    async def test():
+        world = process("fail")
+        await world.driver.start("r", PLAIN, {})
+        ends.append(await soon(world.driver.wait("r")))
+        await world.driver.close()
+
+    thread = threading.Thread(target=run, args=(test(),))
+    thread.start()
+    thread.join(3 * SECONDS)
+    assert [how.code for how in ends] == [7]
+
+
+def test_on_uvloop():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def test():
+        world = process("polite")
+        await world.driver.start("r", PLAIN, {})
+        await world.line()
+        await soon(world.driver.stop("r", SECONDS))
+        assert (await soon(world.driver.wait("r"))).code == 5
+        await world.driver.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test())
+
+
+def test_a_gpu_that_is_not_there_is_said_once(monkeypatch):
+    monkeypatch.setattr(process_module.glob, "glob", lambda pattern: [])
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver()
+        for _ in range(2):
+            await driver.prepare(Environment("e", limits=Limits(gpu="T4:1")), lines.append)
+        await driver.close()
+
+    run(test())
+    assert lines == ["environment 'e' asks for gpu 'T4:1', but this machine shows none; going on without"]
+
+
+def test_an_on_output_that_fails_does_not_hide_the_end():
+    failures: list[str] = []
+
+    def fail(replica: str, line: str) -> None:
+        raise ValueError(line)
+
+    async def test():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(str(context["exception"])))
+        driver = ProcessDriver(command=("-c", "print('spilt', end='')"), on_output=fail)
+        await driver.start("r", PLAIN, {})
+        assert (await soon(driver.wait("r"))).output == "spilt"
+        await driver.close()
+
+    run(test())
+    assert failures == ["spilt"]
