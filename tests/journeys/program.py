@@ -30,6 +30,7 @@ small = flyte.TaskEnvironment(
     resources=flyte.Resources(memory="200Mi"),
     env_vars={"COLOUR": "green"},
 )
+own = flyte.TaskEnvironment(name="own", reusable=flyte.ReusePolicy(replicas=1, scope="run"))
 missing = flyte.TaskEnvironment(
     name="missing",
     reusable=flyte.ReusePolicy(replicas=1),
@@ -268,6 +269,21 @@ def calls_async() -> int:
         return list(await asyncio.gather(square(2), square(3)))
 
     return sum(asyncio.run(both()))
+
+
+@pair.task
+async def family() -> tuple[int, int]:
+    return os.getpid(), await elsewhere()
+
+
+@pair.task
+async def elsewhere() -> int:
+    return os.getpid()
+
+
+@own.task
+async def own_pid() -> int:
+    return os.getpid()
 
 
 @flyte.workflow

@@ -67,6 +67,16 @@ def test_an_idle_pool_stops_and_the_next_call_starts_it(host: EmbeddedHost) -> N
     assert result(program.pid) != first
 
 
+def test_children_run_in_the_pool_that_the_script_uses(host: EmbeddedHost) -> None:
+    result(program.family)
+    assert len([s for s in host.stats() if s.name.startswith("pair@")]) == 1
+
+
+def test_scope_run_gives_each_run_its_own_replicas(host: EmbeddedHost) -> None:
+    assert result(program.own_pid) != result(program.own_pid)
+    until(lambda: all(s.ready == s.draining == 0 for s in host.stats() if s.name.startswith("own@")))
+
+
 def test_values_of_many_kinds(host: EmbeddedHost) -> None:
     point = program.Point(1, ["a"])
     model = program.Model(name="m", score=0.5)

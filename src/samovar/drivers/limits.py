@@ -76,13 +76,15 @@ class Groups:
         for controller, parent in parents.items():
             home = parent / _DIRECTORY
             with contextlib.suppress(OSError):
-                home.mkdir(exist_ok=True)
-                if unified:
-                    (home / "cgroup.subtree_control").write_text("+memory +cpu")
+                _open_home(home, unified)
                 homes[controller] = home
         for home in set(homes.values()):
             _remove_stale(home)
         return cls(homes, unified) if homes else None
+
+    def can_bound(self, limits: Limits) -> bool:
+        """False: a group would be of no use."""
+        return bool(self._settings(limits))
 
     def create(self, replica: str, limits: Limits, pid: int) -> Group | None:
         """A group with these limits and this process in it; None if there is nothing that it could bound."""
@@ -90,6 +92,7 @@ class Groups:
         directories: dict[Path, None] = {}
         try:
             for controller, files in settings.items():
+                _open_home(self._homes[controller], self._unified)  # another engine may have removed it
                 directory = self._homes[controller] / f"{os.getpid()}-{replica.replace('/', '_')}"
                 directory.mkdir(exist_ok=True)
                 directories[directory] = None
@@ -266,6 +269,13 @@ def _apply(directory: Path, files: list[tuple[str, str, bool]]) -> None:
         except OSError:
             if needed:
                 raise
+
+
+def _open_home(home: Path, unified: bool) -> None:
+    if not home.exists():
+        home.mkdir(exist_ok=True)
+        if unified:
+            (home / "cgroup.subtree_control").write_text("+memory +cpu")
 
 
 def _remove_stale(home: Path) -> None:

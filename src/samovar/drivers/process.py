@@ -84,7 +84,12 @@ class ProcessDriver:
         started = _Replica(replica, self._on_output, self._removals)
         started.spawn([python, *self._command], given, environment)
         self._replicas[replica] = started
-        self._bound(started, environment)
+        try:
+            await self._bound(started, environment)
+        except BaseException:  # cancelled: nobody would ever stop it
+            started.kill()
+            self._replicas.pop(replica, None)
+            raise
 
     async def wait(self, replica: str) -> Exit:
         """LookupError: there is none of this name, or its end was waited for before."""
@@ -109,11 +114,15 @@ class ProcessDriver:
         if self._groups is not None:
             self._groups.close()
 
-    def _bound(self, replica: _Replica, environment: Environment) -> None:
+    async def _bound(self, replica: _Replica, environment: Environment) -> None:
         """Put the replica under its limits: by a cgroup where there is one, else by sampling its memory."""
         limits = environment.limits
-        if self._groups is not None:
-            replica.group = self._groups.create(replica.name, limits, replica.pid)
+        if self._groups is not None and self._groups.can_bound(limits):
+            # In a thread: the kernel takes milliseconds to move a process.
+            group = await asyncio.to_thread(self._groups.create, replica.name, limits, replica.pid)
+            await replica.join(group)
+        if replica.ended.done():
+            return
         if limits.memory is not None and not (replica.group and replica.group.bounds_memory):
             self._sampler.watch(replica.pid, limits.memory, replica.kill_for_memory)
             replica.ended.add_done_callback(lambda _: self._sampler.forget(replica.pid))
@@ -172,16 +181,23 @@ class _Replica:
             self._signal(signal.SIGTERM)
             await asyncio.wait([self.ended], timeout=grace)
         if not self.ended.done():
-            self._kill()
+            self.kill()
             await asyncio.wait([self.ended])
         if self._removal is not None:
             await asyncio.wait([self._removal])
+
+    async def join(self, group: Group | None) -> None:
+        """Take the group that was made for this process, which may have died meanwhile."""
+        if group is not None and self.ended.done():
+            await group.remove()
+        else:
+            self.group = group
 
     def kill_for_memory(self) -> None:
         self._over_memory = True
         self._signal(signal.SIGKILL)
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         self._killed = True
         self._signal(signal.SIGKILL)
         if self.group is not None:

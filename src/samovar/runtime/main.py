@@ -67,6 +67,7 @@ def _welcome(link: Link) -> list[Any]:
         sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
     link.blobs = welcome.blobs
     began = time.perf_counter()
+    bundle.adopt(welcome.bundle)
     try:
         load(welcome.bundle)
     except BaseException as error:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from worlds import WORLDS  # noqa: E402 - found by the line above
+from .worlds import WORLDS
 
 
 @pytest.fixture(params=sorted(WORLDS))

@@ -6,10 +6,12 @@ import asyncio
 import signal
 
 import pytest
-from worlds import SECONDS
 
+from samovar.drivers.process import variables
 from samovar.errors import ReplicaStartError
 from samovar.model import Environment, Exit, ImageSpec
+
+from .worlds import SECONDS
 
 PLAIN = Environment("plain")
 
@@ -160,9 +162,7 @@ def test_variables_of_image_environment_secret_and_boot(world, monkeypatch):
     run(test())
 
 
-def test_the_engines_own_settings_stay_behind(world, monkeypatch):
-    from samovar.drivers.process import variables
-
+def test_the_engines_own_settings_stay_behind(monkeypatch):
     monkeypatch.setenv("SAMOVAR_TOKEN", "mine")
     assert "SAMOVAR_TOKEN" not in variables(PLAIN, {})
     assert variables(PLAIN, {"SAMOVAR_TOKEN": "its"})["SAMOVAR_TOKEN"] == "its"

@@ -6,16 +6,20 @@ import asyncio
 import os
 import select
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
-from worlds import SECONDS, process
 
+from samovar.drivers import limits
 from samovar.drivers import process as process_module
 from samovar.drivers.limits import Groups
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import ReplicaStartError
 from samovar.model import Bundle, Environment, ImageSpec, Limits
+
+from .worlds import SECONDS, process
 
 PLAIN = Environment("plain")
 PARENT = (
@@ -234,3 +238,39 @@ def test_an_on_output_that_fails_does_not_hide_the_end():
 
     run(test())
     assert failures == ["spilt"]
+
+
+def test_the_groups_of_a_dead_engine_are_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    stale, live = tmp_path / f"{dead.pid}-r1", tmp_path / f"{os.getpid()}-r1"
+    stale.mkdir()
+    live.mkdir()
+    limits._remove_stale(tmp_path)
+    assert (stale.exists(), live.exists()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("unified", "expected"),
+    [
+        (True, {"memory.max": "1024", "memory.swap.max": "0", "memory.oom.group": "1", "cpu.max": "50000 100000"}),
+        (
+            False,
+            {
+                "memory.limit_in_bytes": "1024",
+                "memory.memsw.limit_in_bytes": "1024",
+                "cpu.cfs_period_us": "100000",
+                "cpu.cfs_quota_us": "50000",
+            },
+        ),
+    ],
+)
+def test_what_is_written_into_a_group(tmp_path, unified, expected):
+    group = Groups({"memory": tmp_path, "cpu": tmp_path}, unified).create("a/b", Limits(cpu=0.5, memory=1024), 4242)
+    (directory,) = tmp_path.iterdir()
+    assert directory.name == f"{os.getpid()}-a_b"
+    assert {file.name: file.read_text() for file in directory.iterdir()} == {**expected, "cgroup.procs": "4242"}
+    assert group.bounds_memory
+    assert not group.ran_out_of_memory()
+    (directory / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert group.ran_out_of_memory()
