@@ -38,7 +38,7 @@ def _counts(pool: Pool) -> None:
 
 def _replicas(pool: Pool) -> None:
     if pool.settings.max_tasks is None:
-        assert pool.ready + pool.starting <= max(pool.settings.max_replicas, pool.ready), "too many replicas"
+        assert pool.ready + pool.starting <= pool.settings.max_replicas, "too many replicas"
     for replica in pool.replicas.values():
         holds = [x.hold for x in replica.executions.values()]
         assert replica.active == holds.count(Hold.ACTIVE) <= pool.settings.concurrency, "slots are overdrawn"

@@ -146,6 +146,8 @@ class Pool:
 
     def release(self, replica: Replica, now: float) -> None:
         self._change(replica, -1)
+        if replica.active == 0:
+            replica.alone = False
         replica.idle_since = self.busy_at = now
 
     def _change(self, replica: Replica, by: int) -> None:
@@ -166,8 +168,6 @@ class Pool:
 
     def freed(self, replica: Replica) -> None:
         """A slot was given back: a replica reserved for suspects returns, one that is done retires."""
-        if replica.active == 0:
-            replica.alone = False
         if replica is self.reserved and self._head(self.suspects) is None:
             self._unreserve()
         self.retire_if_done(replica)
@@ -216,7 +216,7 @@ class Pool:
 
     def drain(self, replica: Replica) -> None:
         """Nothing new for this replica; it ends when its last execution has."""
-        if replica.stage is not Stage.READY:
+        if replica.stage is Stage.DRAINING:
             return
         self._withdraw(replica)
         replica.stage = Stage.DRAINING
@@ -233,14 +233,15 @@ class Pool:
 
     def forget(self, replica: Replica) -> None:
         """The replica is gone."""
-        if replica.stage is Stage.STARTING:
-            self.starting -= 1
-        elif replica.stage is Stage.READY:
+        if replica.stage is not Stage.DRAINING:
             self._withdraw(replica)
         del self.replicas[replica.id]
 
     def _withdraw(self, replica: Replica) -> None:
-        """Take a ready replica out of everything that counts or offers its slots."""
+        """Take a replica out of everything that counts or offers its slots."""
+        if replica.stage is Stage.STARTING:
+            self.starting -= 1
+            return
         self.ready -= 1
         self.active -= replica.active
         if replica.place >= 0:
@@ -256,7 +257,13 @@ class Pool:
         """Starts have failed for good; the next action tries from scratch."""
         self.failed_starts = 0
         self.retry_at = 0.0
+        self.fall_asleep()
+
+    def fall_asleep(self) -> None:
+        """Every replica ends, once it is done; the next action wakes the pool."""
         self.awake = False
+        for replica in list(self.replicas.values()):
+            self.drain(replica)
 
     def configure(self, settings: PoolSettings, now: float) -> None:
         """Range and lifetimes change at once; concurrency and max_tasks belong to the version and do not."""
@@ -266,23 +273,16 @@ class Pool:
 
     def _shrink(self) -> None:
         surplus = self.ready + self.starting - self.settings.max_replicas
-        for replica in sorted(self.replicas.values(), key=lambda r: r.active):
-            if surplus <= 0:
-                return
-            if replica.stage is Stage.READY:
-                self.drain(replica)
-                surplus -= 1
+        usable = [r for r in self.replicas.values() if r.stage is not Stage.DRAINING]
+        for replica in sorted(usable, key=lambda r: (r.stage is Stage.READY, r.active))[: max(0, surplus)]:
+            self.drain(replica)
 
     def tick(self, now: float) -> None:
         """Time alone: idle pools stop, one idle replica too many stops, a start that backed off is tried again."""
-        if self.awake and not self.queued and not self.executions and now - self.busy_at >= self.settings.idle_ttl:
-            self.awake = False
-            for replica in list(self.replicas.values()):
-                self.drain(replica)
-            return
         if not self.awake:
-            for replica in list(self.replicas.values()):
-                self.drain(replica)  # one that became ready after the pool had gone idle
+            return
+        if not self.queued and not self.executions and now - self.busy_at >= self.settings.idle_ttl:
+            self.fall_asleep()
             return
         self._scale_down(now)
         self.dispatch(now)

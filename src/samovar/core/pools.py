@@ -133,7 +133,6 @@ class Pools:
             self._drop(execution)
         for execution in orphans:
             execution.action.execution = None
-            self._hand_over(execution)
         for execution in sorted(
             orphans, key=lambda x: x.hold is Hold.ACTIVE
         ):  # parents first: they abort their children
@@ -182,9 +181,8 @@ class Pools:
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
+        pool.fall_asleep()
         pool.awake = bool(pool.queued or pool.executions)
-        for replica in list(pool.replicas.values()):
-            pool.drain(replica)
         pool.dispatch(now)
 
     def _tick(self, event: Tick, now: float) -> None:
@@ -355,6 +353,7 @@ class Pools:
         execution.replica.pool.remove_execution(execution)
         if execution.hold is Hold.RESUMING:
             execution.replica.resuming.remove(execution)
+            self._hand_over(execution)
 
     def _timer(self, when: float, number: int, kind: str) -> None:
         heapq.heappush(self._timers, (when, number, kind))

@@ -1,0 +1,168 @@
+"""Any order of events: no action lost or settled twice, and every invariant after each step."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from samovar.core.invariants import validate
+from samovar.core.messages import (
+    Abort,
+    Assign,
+    Deliver,
+    Drain,
+    Event,
+    Finished,
+    OpenPool,
+    ReplicaLost,
+    ReplicaReady,
+    ReplicaUnfit,
+    Settle,
+    StartReplica,
+    StopReplica,
+    Submit,
+    Tick,
+)
+from samovar.core.pools import Pools
+from samovar.model import PoolSettings, Retry, Timeouts
+
+from .bench import BOOM, DEATH, OOM
+
+POOLS = {
+    "a": PoolSettings(min_replicas=1, max_replicas=1, concurrency=1, idle_ttl=5.0, scaledown_ttl=1.0),
+    "b": PoolSettings(min_replicas=0, max_replicas=3, concurrency=2, idle_ttl=5.0, scaledown_ttl=1.0),
+    "c": PoolSettings(min_replicas=1, max_replicas=2, concurrency=3, idle_ttl=5.0, scaledown_ttl=1.0),
+    "f": PoolSettings(min_replicas=0, max_replicas=2, concurrency=1, idle_ttl=5.0, scaledown_ttl=1.0, max_tasks=1),
+}
+timeouts = st.sampled_from(
+    [Timeouts(), Timeouts(), Timeouts(max_runtime=2.0), Timeouts(max_queued_time=1.0), Timeouts(deadline=4.0)]
+)
+retries = st.sampled_from([Retry(), Retry(1), Retry(2, base=0.5)])
+
+
+class AnyOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pools = Pools()
+        self.now = 0.0
+        self.submitted: set[int] = set()
+        self.settled: set[int] = set()
+        self.delivered: set[int] = set()
+        self.starting: list[str] = []
+        self.ready: list[str] = []
+        self.stopping: set[str] = set()
+        self.running: dict[int, tuple[str, int]] = {}  # epoch → (replica, action)
+        for name, pool in POOLS.items():
+            self.tell(OpenPool(name, pool))
+
+    def tell(self, event: Event) -> None:
+        for command in self.pools.handle(event, self.now):
+            if isinstance(command, StartReplica):
+                self.starting.append(command.replica)
+            elif isinstance(command, StopReplica):
+                assert command.replica not in self.stopping, "it is told to stop twice"
+                self.stopping.add(command.replica)
+            elif isinstance(command, Assign):
+                assert command.replica in self.ready, "work for a replica that is not ready"
+                assert command.replica not in self.stopping, "work for a replica that drains"
+                assert command.epoch not in self.running
+                self.running[command.epoch] = (command.replica, command.action)
+            elif isinstance(command, Settle):
+                assert command.action not in self.settled, "settled twice"
+                self.settled.add(command.action)
+            elif isinstance(command, Deliver):
+                assert command.action in self.settled, "delivered before it was settled"
+                assert command.action not in self.delivered, "delivered twice"
+                self.delivered.add(command.action)
+
+    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries)
+    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry) -> None:
+        parents = [0, *{action for _, action in self.running.values()}]
+        number = len(self.submitted) + 1
+        self.submitted.add(number)
+        self.tell(Submit(number, pool, data.draw(st.sampled_from(parents)), retry, timeouts))
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "unfit", "never", "lost"]))
+    def start(self, data: st.DataObject, how: str) -> None:
+        replica = data.draw(st.sampled_from(self.starting))
+        self.starting.remove(replica)
+        if how == "ready":
+            self.ready.append(replica)
+            self.tell(ReplicaReady(replica))
+            return
+        self.stopping.discard(replica)
+        if how == "lost":
+            self.tell(ReplicaLost(replica, DEATH))
+        else:
+            self.tell(ReplicaUnfit(replica, BOOM, permanent=how == "never"))
+            self.tell(ReplicaLost(replica, DEATH))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), failure=st.sampled_from([None, None, BOOM]))
+    def finish(self, data: st.DataObject, failure: object) -> None:
+        epoch = data.draw(st.sampled_from(sorted(self.running)))
+        del self.running[epoch]
+        self.tell(Finished(epoch, failure))  # type: ignore[arg-type]
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data(), failure=st.sampled_from([DEATH, OOM]))
+    def lose(self, data: st.DataObject, failure: object) -> None:
+        self.end(data.draw(st.sampled_from(self.ready)), failure)
+
+    def end(self, replica: str, failure: object = DEATH) -> None:
+        if replica in self.starting:
+            self.starting.remove(replica)
+        else:
+            self.ready.remove(replica)
+        self.stopping.discard(replica)
+        self.running = {e: where for e, where in self.running.items() if where[0] != replica}
+        self.tell(ReplicaLost(replica, failure))  # type: ignore[arg-type]
+
+    @precondition(lambda self: self.submitted)
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        self.tell(Abort(data.draw(st.sampled_from(sorted(self.submitted)))))
+
+    @rule(pool=st.sampled_from(sorted(POOLS)))
+    def drain(self, pool: str) -> None:
+        self.tell(Drain(pool))
+
+    @rule(low=st.integers(0, 2), more=st.integers(1, 2))
+    def configure(self, low: int, more: int) -> None:
+        self.tell(OpenPool("b", PoolSettings(low, low + more, 2, 5.0, 1.0)))
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 6.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(Tick())
+
+    @invariant()
+    def holds(self) -> None:
+        validate(self.pools)
+        assert self.settled | set(self.pools.actions) == self.submitted, "an action is lost"
+
+    def teardown(self) -> None:
+        """Let everything come to an end: all is settled and delivered, and then all replicas stop."""
+        for _ in range(2000):
+            self.now += 0.5
+            self.tell(Tick())
+            for replica in list(self.stopping):
+                self.end(replica)
+            for replica in list(self.starting):
+                self.starting.remove(replica)
+                self.ready.append(replica)
+                self.tell(ReplicaReady(replica))
+            for epoch in sorted(self.running, reverse=True):
+                if epoch in self.running:
+                    del self.running[epoch]
+                    self.tell(Finished(epoch))
+            validate(self.pools)
+            if self.delivered == self.submitted and not self.ready and not self.starting:
+                return
+        raise AssertionError(f"not settled: {self.submitted - self.settled}; not stopped: {self.ready}")
+
+
+AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestAnyOrder = AnyOrder.TestCase

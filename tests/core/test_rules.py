@@ -1,0 +1,645 @@
+"""Each rule of a pool: events in, the commands they cause."""
+
+from __future__ import annotations
+
+import pytest
+
+from samovar.core.actions import MAX_LOSSES, MAX_STRIKES
+from samovar.core.messages import (
+    Abort,
+    Assign,
+    Cancel,
+    Deliver,
+    Drain,
+    Finished,
+    OpenPool,
+    ReplicaLost,
+    ReplicaReady,
+    ReplicaUnfit,
+    Settle,
+    StartReplica,
+    StopReplica,
+    Submit,
+)
+from samovar.core.pools import CANCEL_GRACE
+from samovar.core.scaling import START_ATTEMPTS, Mean, backlog_outlasts_start, backoff, desired
+from samovar.model import Failure, Phase, PoolSettings, Retry, Timeouts
+
+from .bench import BOOM, DEATH, FINAL, OOM, Bench
+
+# scaling, as arithmetic
+
+
+@pytest.mark.parametrize(
+    ("active", "queued", "replicas"),
+    [(0, 0, 1), (1, 0, 1), (2, 1, 2), (0, 5, 3), (100, 100, 4)],
+)
+def test_desired(active: int, queued: int, replicas: int) -> None:
+    assert desired(PoolSettings(min_replicas=1, max_replicas=4, concurrency=2), active, queued) == replicas
+
+
+@pytest.mark.parametrize(
+    ("queued", "slots", "run", "start", "waited", "worth"),
+    [
+        (10, 0, 0.001, 1.0, 0.0, True),  # nothing serves
+        (10, 2, 0.001, 1.0, 0.0, False),  # gone in 5 ms
+        (10, 2, 1.0, 1.0, 0.0, True),  # takes 5 s
+        (10, 2, 0.001, 1.0, 1.0, True),  # the means were wrong
+    ],
+)
+def test_cold_start_aware(queued: int, slots: int, run: float, start: float, waited: float, worth: bool) -> None:
+    assert backlog_outlasts_start(queued, slots, run, start, waited) is worth
+
+
+def test_backoff_doubles_up_to_its_cap() -> None:
+    assert [backoff(n) for n in (1, 2, 3, 50)] == [0.1, 0.2, 0.4, 30.0]
+
+
+def test_mean() -> None:
+    mean = Mean()
+    mean.add(10.0)
+    mean.add(20.0)
+    assert mean.value == 12.0
+
+
+# start, route, settle
+
+
+def test_one_action_from_call_to_result() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=2)))
+    assert bench(Submit(1, "p")) == [StartReplica("p", "p-1")]
+    assert bench(ReplicaReady("p-1")) == [Assign("p-1", 1, 1, 1, cold=True)]
+    assert bench(Finished(1)) == [Settle(1, Phase.SUCCEEDED, 1), Deliver(1)]
+    assert bench(Submit(2, "p")) == [Assign("p-1", 2, 2, 1, cold=False)]
+
+
+def test_work_goes_to_the_replica_with_most_free_slots() -> None:
+    bench = Bench()
+    bench.pool(ready=2, concurrency=2)
+    where = [bench.replica(bench.submit()) for _ in range(4)]
+    assert sorted(where[:2]) == sorted(where[2:]) == ["p-1", "p-2"]
+    waiting = bench.submit()
+    assert not bench.assigned(waiting)
+    assert bench.pools.stats(bench.now)[0].note == "no free slot"
+
+
+def test_min_replicas_start_at_once_and_max_bounds_them() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(min_replicas=2, max_replicas=3)))
+    bench.submit()
+    assert bench.started() == ["p-1", "p-2"]
+    for _ in range(10):
+        bench.submit()
+    assert bench.started() == ["p-1", "p-2", "p-3"]
+    assert bench.pools.stats(bench.now)[0].note == "replica starting"
+
+
+def test_no_replica_for_a_backlog_that_is_gone_before_it_is_ready() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=2)))
+    first = bench.submit()
+    bench(ReplicaReady("p-1"), after=1.0)
+    bench(Finished(bench.epoch(first)), after=0.001)
+    bench.submit()
+    bench.submit()
+    assert bench.started() == ["p-1"]
+    bench.tick(1.1)
+    assert bench.started() == ["p-1", "p-2"]
+
+
+def test_scale_down_one_at_a_time_then_all_when_idle_and_start_again() -> None:
+    bench = Bench()
+    bench.pool(ready=3, min_replicas=3, max_replicas=3, scaledown_ttl=1.0, idle_ttl=10.0)
+    bench(OpenPool("p", PoolSettings(min_replicas=1, max_replicas=3, scaledown_ttl=1.0, idle_ttl=10.0)))
+    assert len(bench.tick(2.0)) == 1
+    assert len(bench.tick(0.1)) == 1
+    assert bench.tick(0.1) == []
+    (stop,) = bench.tick(10.0)
+    assert isinstance(stop, StopReplica)
+    for replica in ("p-1", "p-2", "p-3"):
+        bench(ReplicaLost(replica, DEATH))
+    bench.said.clear()
+    bench.submit()
+    assert bench.started() == ["p-4"]
+
+
+def test_a_replica_that_still_starts_when_the_pool_goes_idle_is_stopped() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=1, idle_ttl=1.0)))
+    action = bench.submit()
+    bench(Abort(action))
+    assert bench.tick(2.0) == [StopReplica("p-1", 5.0)]
+    assert bench.tick(2.0) == bench(ReplicaReady("p-1")) == []
+
+
+def test_settings_change_on_a_live_pool() -> None:
+    bench = Bench()
+    bench.pool(ready=3)
+    busy = bench.submit()
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    assert sum(isinstance(c, StopReplica) for c in bench.said) == 2
+    bench(OpenPool("p", PoolSettings(max_replicas=0)))
+    bench(Finished(bench.epoch(busy)))
+    assert sum(isinstance(c, StopReplica) for c in bench.said) == 3
+
+
+def test_shrinking_takes_what_is_still_starting_first() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(min_replicas=2, max_replicas=2)))
+    bench.submit()
+    bench(ReplicaReady("p-2"))
+    assert bench(OpenPool("p", PoolSettings(max_replicas=1))) == [StopReplica("p-1", 5.0)]
+
+
+def test_drain_replaces_every_replica() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    first, second = bench.submit(), bench.submit()
+    bench(Drain("p"))
+    assert bench.open(first)
+    bench(Finished(bench.epoch(first)))
+    assert StopReplica("p-1", 5.0) in bench.said
+    bench(ReplicaLost("p-1", DEATH))
+    bench(ReplicaReady("p-2"))
+    assert bench.replica(second) == "p-2"
+
+
+def test_drain_of_an_idle_pool_starts_nothing() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    assert bench(Drain("p")) == [StopReplica("p-1", 5.0), StopReplica("p-2", 5.0)]
+
+
+# parents and children
+
+
+@pytest.mark.parametrize("depth", [200, 5000])
+def test_parents_hold_no_slot(depth: int) -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    chain = [bench.submit()]
+    for _ in range(depth if depth < 1000 else 0):
+        chain.append(bench.submit(parent=chain[-1]))
+    if depth >= 1000:  # without the quadratic look at every invariant
+        for _ in range(depth):
+            number = chain[-1] + 1
+            bench.said += bench.pools.handle(Submit(number, "p", chain[-1]), bench.now)
+            chain.append(number)
+    epochs = [c.epoch for c in bench.said if isinstance(c, Assign)]
+    for epoch in reversed(epochs):
+        bench.said += bench.pools.handle(Finished(epoch), bench.now)
+    assert not bench.pools.actions
+    assert all(bench.settled(action).phase is Phase.SUCCEEDED for action in (chain[0], chain[-1]))
+
+
+def test_resume_comes_before_anything_new() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q", ready=1)
+    parent = bench.submit()
+    child = bench.submit("q", parent)
+    other = bench.submit()  # takes the parent's slot
+    queued = bench.submit()
+    assert bench(Finished(bench.epoch(child))) == [Settle(child, Phase.SUCCEEDED, bench.epoch(child))]
+    commands = bench(Finished(bench.epoch(other)))
+    assert commands[-1] == Deliver(child)
+    assert not bench.assigned(queued)
+    bench(Finished(bench.epoch(parent)))
+    assert bench.assigned(queued)
+
+
+def test_results_of_all_but_the_last_child_are_delivered_at_once() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=3)
+    parent = bench.submit()
+    children = [bench.submit(parent=parent) for _ in range(2)]
+    for child in children:
+        assert bench(Finished(bench.epoch(child)))[-1] == Deliver(child)
+
+
+def test_a_parent_that_waits_to_resume_may_submit_again() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q", ready=1)
+    parent = bench.submit()
+    child = bench.submit("q", parent)
+    bench.submit()
+    bench(Finished(bench.epoch(child)))
+    again = bench.submit("q", parent)
+    assert Deliver(child) in bench.said
+    bench(Finished(bench.epoch(again)))
+    bench(Finished(bench.epoch(parent)))  # ends while it waits to resume
+    assert bench.said.count(Deliver(again)) == 1
+    assert bench.settled(parent).phase is Phase.SUCCEEDED
+
+
+def test_a_call_of_somebody_who_is_gone_is_aborted() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    assert [type(c) for c in bench(Submit(77, "p", parent=76))] == [Settle, Deliver]
+    assert bench.settled(77).phase is Phase.ABORTED
+
+
+# replicas that die
+
+
+def test_suspects_run_alone_and_the_one_that_kills_is_named() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    good, bad = bench.submit(), bench.submit()
+    third = bench.submit()
+    bench(ReplicaLost("p-1", DEATH))
+    for name in ("p-2", "p-3", "p-4", "p-5"):
+        if not bench.open(bad):
+            break
+        bench(ReplicaReady(name))
+        if bench.open(good):
+            assert bench.replica(good) == name
+            assert not [a for a in bench.assigned(bad) if a.replica == name]
+            bench(Finished(bench.epoch(good)))
+        assert bench.replica(bad) == name
+        bench(ReplicaLost(name, DEATH))
+    failure = bench.settled(bad).failure
+    assert failure is not None
+    assert f"{MAX_STRIKES} times with this execution alone" in failure.message
+    assert bench.settled(good).failure is None
+    assert bench.open(third)
+
+
+def test_losses_in_company_are_bounded() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    a = bench.submit()
+    for _ in range(MAX_LOSSES):
+        assert bench.open(a)
+        action = bench.pools.actions[a]
+        action.losses += 1
+    b = bench.submit()
+    bench(ReplicaLost("p-1", DEATH))
+    failure = bench.settled(a).failure
+    assert failure is not None
+    assert "times under it" in failure.message
+    assert bench.open(b)
+
+
+def test_a_parked_parent_is_innocent_and_its_children_go() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit()
+    child = bench.submit(parent=parent)
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.settled(child).phase is Phase.ABORTED
+    assert not bench.pools.pools["p"].suspects
+    bench(ReplicaReady("p-2"))
+    assert bench.assigned(parent)[-1].attempt == 2
+
+
+def test_a_parent_that_waits_to_resume_loses_its_replica() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q", ready=1)
+    parent = bench.submit()
+    child = bench.submit("q", parent)
+    bench.submit()
+    bench(Finished(bench.epoch(child)))
+    assert Deliver(child) in bench(ReplicaLost("p-1", DEATH))
+    assert bench.open(parent)
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2)])
+def test_out_of_memory_alone_is_the_tasks_own_failure(retries: int, attempts: int) -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    hungry = bench.submit(retry=Retry(retries))
+    bench(ReplicaLost("p-1", OOM))
+    if retries:
+        bench(ReplicaReady("p-2"))
+        bench(ReplicaLost("p-2", OOM))
+    assert len(bench.assigned(hungry)) == attempts
+    assert bench.settled(hungry).failure == OOM
+
+
+def test_a_replica_is_emptied_for_a_suspect() -> None:
+    bench = Bench()
+    bench.pool(ready=2, concurrency=2)
+    first = [bench.submit() for _ in range(4)]
+    lost = bench.replica(first[0])
+    suspects = [a for a in first if bench.replica(a) == lost]
+    others = [a for a in first if a not in suspects]
+    bench(ReplicaLost(lost, DEATH))
+    bench(Finished(bench.epoch(others[0])))  # the survivor has a free slot: it is reserved
+    late = bench.submit()
+    assert not bench.assigned(late)
+    bench(Finished(bench.epoch(others[1])))
+    assert len(bench.assigned(suspects[0])) == 2
+    bench(Finished(bench.epoch(suspects[0])))
+    assert len(bench.assigned(suspects[1])) == 2
+    bench(Finished(bench.epoch(suspects[1])))
+    assert bench.assigned(late)
+
+
+def test_suspects_that_are_aborted_give_the_reserved_replica_back() -> None:
+    bench = Bench()
+    bench.pool(ready=2, concurrency=2)
+    first = [bench.submit() for _ in range(4)]
+    lost = bench.replica(first[0])
+    suspects = [a for a in first if bench.replica(a) == lost]
+    others = [a for a in first if a not in suspects]
+    bench(ReplicaLost(lost, DEATH))
+    bench(Finished(bench.epoch(others[0])))
+    for suspect in suspects:
+        bench(Abort(suspect))
+    late = bench.submit()
+    assert bench.assigned(late)
+
+
+def test_a_reserved_replica_that_dies_is_forgotten() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    a, b = bench.submit(), bench.submit()
+    bench(ReplicaLost("p-1", DEATH))
+    bench(ReplicaReady("p-2"))
+    bench(ReplicaLost("p-2", DEATH))
+    assert bench.pools.pools["p"].reserved is None
+    assert bench.open(a)
+    assert bench.open(b)
+
+
+# starts that fail
+
+
+def test_starts_back_off_and_in_the_end_fail_the_queue_with_the_reason() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    action = bench.submit()
+    for n in range(1, START_ATTEMPTS + 1):
+        assert bench.started() == [f"p-{i}" for i in range(1, n + 1)]
+        bench(ReplicaLost(f"p-{n}", DEATH))
+        if n < START_ATTEMPTS:
+            assert "backing off" in bench.pools.stats(bench.now)[0].note
+            bench.tick(backoff(n))
+    assert bench.settled(action).failure == DEATH
+    bench.said.clear()
+    bench.submit()
+    assert bench.started() == [f"p-{START_ATTEMPTS + 1}"]
+
+
+def test_a_permanent_failure_is_not_tried_again() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    action = bench.submit()
+    bench(ReplicaUnfit("p-1", BOOM, permanent=True))
+    assert bench.settled(action).failure == BOOM
+
+
+def test_failed_starts_do_not_fail_the_queue_of_a_pool_that_serves() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(min_replicas=2, max_replicas=2)))
+    first, second = bench.submit(), bench.submit()
+    bench(ReplicaReady("p-1"))
+    bench(ReplicaUnfit("p-2", BOOM, permanent=True))
+    assert bench.open(first)
+    assert bench.open(second)
+
+
+def test_events_of_unknown_replicas_and_epochs_are_ignored() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    for event in (
+        ReplicaReady("p-9"),
+        ReplicaReady("nobody-1"),
+        ReplicaReady("p-1"),
+        ReplicaUnfit("p-1", BOOM),
+        ReplicaLost("p-9", DEATH),
+        Finished(12345),
+        Abort(12345),
+    ):
+        assert bench(event) == []
+
+
+# retries, timeouts, aborts
+
+
+def test_retries_wait_and_are_bounded() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    action = bench.submit(retry=Retry(2, base=1.0, factor=2.0))
+    bench(Finished(bench.epoch(action), BOOM))
+    assert bench.tick(0.5) == []
+    bench.tick(0.6)
+    assert bench.assigned(action)[-1].attempt == 2
+    bench(Finished(bench.epoch(action), BOOM))
+    bench.tick(2.1)
+    bench(Finished(bench.epoch(action), BOOM))
+    assert bench.settled(action) == Settle(action, Phase.FAILED, bench.epoch(action), BOOM)
+
+
+def test_an_action_aborted_while_it_waits_for_its_retry() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    action = bench.submit(retry=Retry(1, base=1.0))
+    bench(Finished(bench.epoch(action), BOOM))
+    bench(Abort(action, "enough"))
+    bench.tick(2.0)
+    assert bench.settled(action).failure == Failure("user", "ActionAbortedError", "enough", recoverable=False)
+
+
+def test_non_recoverable() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    action = bench.submit(retry=Retry(5))
+    bench(Finished(bench.epoch(action), FINAL))
+    assert bench.settled(action).failure == FINAL
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_max_runtime(retries: int) -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    action = bench.submit(timeouts=Timeouts(max_runtime=1.0), retry=Retry(retries))
+    first = bench.epoch(action)
+    assert Cancel(bench.replica(action), first) in bench.tick(1.0)
+    if retries:
+        assert bench.epoch(action) != first
+        bench(Finished(first))  # too late: the next attempt counts
+        assert bench.open(action)
+        bench.tick(1.0)
+    failure = bench.settled(action).failure
+    assert bench.settled(action).phase is Phase.TIMED_OUT
+    assert failure is not None
+    assert (failure.code, "1 s" in failure.message) == ("MaxRuntimeExceededError", True)
+
+
+def test_max_queued_time_and_deadline() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    busy = bench.submit(timeouts=Timeouts(max_queued_time=1.0))
+    waits = bench.submit(timeouts=Timeouts(max_queued_time=1.0))
+    late = bench.submit(timeouts=Timeouts(deadline=3.0))
+    bench.tick(2.0)
+    assert bench.open(busy)
+    failure = bench.settled(waits).failure
+    assert failure is not None
+    assert failure.code == "MaxQueuedTimeExceededError"
+    bench.tick(2.0)
+    failure = bench.settled(late).failure
+    assert failure is not None
+    assert failure.code == "DeadlineExceededError"
+
+
+def test_timers_of_what_has_ended_do_nothing() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    action = bench.submit(timeouts=Timeouts(max_runtime=1.0, max_queued_time=1.0, deadline=1.0))
+    bench(Finished(bench.epoch(action)))
+    assert bench.tick(2.0) == []
+
+
+def test_a_cancelled_execution_that_does_not_end_costs_its_replica_and_blames_nobody() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    stuck, neighbour = bench.submit(), bench.submit()
+    bench(Abort(stuck))
+    assert bench.tick(CANCEL_GRACE) == [StopReplica("p-1", 0.0)]
+    bench(ReplicaLost("p-1", DEATH))
+    assert not bench.pools.pools["p"].suspects
+    bench(ReplicaReady("p-2"))
+    assert bench.pools.actions[neighbour].losses == 0
+    assert bench.assigned(neighbour)[-1].attempt == 2
+
+
+def test_a_cancelled_execution_that_ends_in_time() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    action = bench.submit()
+    bench(Abort(action))
+    bench(Finished(bench.epoch(action), BOOM))
+    assert bench.tick(CANCEL_GRACE) == []
+
+
+def test_abort_takes_everything_below() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=4)
+    root = bench.submit()
+    child = bench.submit(parent=root)
+    grandchildren = [bench.submit(parent=child) for _ in range(5)]
+    bench(Abort(root))
+    for action in (root, child, *grandchildren):
+        assert bench.settled(action).phase is Phase.ABORTED
+        assert bench.said.count(Deliver(action)) == 1
+
+
+def test_an_aborted_parent_that_waited_to_resume() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q", ready=1)
+    parent = bench.submit()
+    child = bench.submit("q", parent)
+    other = bench.submit()
+    bench(Finished(bench.epoch(child)))
+    bench(Abort(parent))
+    assert bench.said.count(Deliver(child)) == 1
+    bench(Finished(bench.epoch(other)))
+    bench(Finished(bench.epoch(parent)))
+    assert bench.pools.stats(bench.now)[0].active == 0
+
+
+def test_a_failed_parent_takes_its_unfinished_children_along() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=3)
+    parent = bench.submit()
+    child = bench.submit(parent=parent)
+    bench(Finished(bench.epoch(parent), BOOM))
+    assert bench.settled(child).phase is Phase.ABORTED
+
+
+# environments without reuse: a replica for each execution
+
+
+def test_fresh_replicas_serve_once_and_parked_ones_do_not_count() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=2, max_tasks=1)))
+    chain = [bench.submit()]
+    for n in range(1, 6):
+        bench(ReplicaReady(f"p-{n}"))
+        chain.append(bench.submit(parent=chain[-1]))
+    assert len(bench.started()) == 6
+    bench(ReplicaReady("p-6"))
+    for n, action in reversed(list(enumerate(chain, 1))):
+        bench(Finished(bench.epoch(action)))
+        assert StopReplica(f"p-{n}", 5.0) in bench.said
+    assert all(assign.cold for assign in bench.said if isinstance(assign, Assign))
+
+
+def test_fresh_replicas_are_bounded_by_max() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=2, max_tasks=1)))
+    actions = [bench.submit() for _ in range(5)]
+    assert len(bench.started()) == 2
+    bench(ReplicaReady("p-1"))
+    bench(ReplicaReady("p-2"))
+    assert len(bench.started()) == 2
+    bench(Finished(bench.epoch(actions[0])))
+    bench(ReplicaLost("p-1", DEATH))
+    assert len(bench.started()) == 3
+
+
+def test_work_that_is_no_suspect_does_not_wait_beside_a_free_slot_for_want_of_a_queue() -> None:
+    """Only suspects wait, one runs alone, and another replica has room: nothing is assigned to it."""
+    bench = Bench()
+    bench.pool(ready=2, concurrency=2)
+    first = [bench.submit() for _ in range(4)]
+    lost = bench.replica(first[0])
+    bench(ReplicaLost(lost, DEATH))
+    for action in first:
+        if bench.replica(action) != lost:
+            bench(Finished(bench.epoch(action)))
+    bench(ReplicaReady("p-3"))
+    alone = [r for r in bench.pools.pools["p"].replicas.values() if r.alone]
+    assert len(alone) == 1
+    assert alone[0].active == 1
+
+
+def test_a_parent_does_not_resume_beside_a_suspect() -> None:
+    bench = Bench()
+    bench.pool(ready=2, concurrency=2)
+    bench.pool("q", ready=1)
+    first = [bench.submit() for _ in range(4)]
+    lost = bench.replica(first[0])
+    parent, other = [a for a in first if bench.replica(a) != lost]
+    child = bench.submit("q", parent)
+    bench(ReplicaLost(lost, DEATH))
+    bench(Finished(bench.epoch(other)))  # the survivor is empty but for the parked parent: a suspect gets it
+    (suspect,) = [a for a in first if len(bench.assigned(a)) == 2]
+    bench(Finished(bench.epoch(child)))
+    assert Deliver(child) not in bench.said
+    bench(Finished(bench.epoch(suspect)))
+    assert Deliver(child) in bench.said
+
+
+def test_two_executions_that_must_be_killed_cost_one_stop() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    actions = [bench.submit(), bench.submit()]
+    for action in actions:
+        bench(Abort(action))
+    assert bench.tick(CANCEL_GRACE) == [StopReplica("p-1", 0.0)]
+
+
+def test_no_scale_down_before_its_time() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    bench(OpenPool("p", PoolSettings(min_replicas=0, max_replicas=2, scaledown_ttl=5.0)))
+    assert bench.tick(1.0) == []
+
+
+def test_suspects_aborted_while_no_replica_serves() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    suspects = [bench.submit(), bench.submit()]
+    bench(ReplicaLost("p-1", DEATH))
+    for suspect in suspects:
+        bench(Abort(suspect))
+    bench.submit()
+    assert bench(ReplicaReady("p-2"))
