@@ -62,6 +62,7 @@ class ProcessDriver:
         self._pythons: dict[ImageSpec, str] = {}
         self._replicas: dict[str, _Replica] = {}
         self._removals: set[asyncio.Task[None]] = set()  # of cgroups, which take the kernel a moment
+        self._unwanted: list[asyncio.Future[Exit]] = []  # whose start was cancelled: killed, soon to be reaped
         self._warned_of_gpu: set[str] = set()
         self._closed = False
 
@@ -88,7 +89,8 @@ class ProcessDriver:
             await self._bound(started, environment)
         except BaseException:  # cancelled: nobody would ever stop it
             started.kill()
-            self._replicas.pop(replica, None)
+            del self._replicas[replica]
+            self._unwanted.append(started.ended)
             raise
 
     async def wait(self, replica: str) -> Exit:
@@ -109,7 +111,7 @@ class ProcessDriver:
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
-        await asyncio.gather(*self._removals)
+        await asyncio.gather(*self._unwanted, *self._removals)
         self._sampler.close()
         if self._groups is not None:
             self._groups.close()

@@ -23,15 +23,16 @@ from .worlds import SECONDS, process
 
 PLAIN = Environment("plain")
 PARENT = (
-    "import subprocess, sys, time;"
+    "import os, subprocess, sys, time;"
     "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
-    "print(child.pid, flush=True);"
+    "print(os.getpid(), child.pid, flush=True); time.sleep(600)"
 )
 GREEDY = "import time\ntaken = []\nwhile True:\n    taken.append(bytearray(b'x') * 2**23)\n    time.sleep(0.005)"
+SLEEP = ("-c", "import time; print('ready', flush=True); time.sleep(600)")
 FORKS = (
     "import os\ntaken = bytearray(b'x') * (100 << 20)\n"
     "for _ in range(4):\n    if os.fork() == 0: break\n"
-    "print('ready', flush=True)\nimport time; time.sleep(600)"
+    "os.write(1, b'ready\\n')\nimport time; time.sleep(600)"
 )
 
 
@@ -49,28 +50,20 @@ def assert_ends(watched: int) -> None:
     os.close(watched)
 
 
-async def grandchild(world) -> int:
-    """A pidfd of what a replica has started."""
-    return os.pidfd_open(int((await world.line())[1]))
-
-
 @pytest.mark.parametrize("end", ["stop", "kill", "close", "by itself"])
 def test_grandchildren_go_too(end):
     async def test():
-        world = process(PARENT + ("" if end == "by itself" else "time.sleep(600)"))
+        world = process(PARENT)
         await world.driver.start("r", PLAIN, {})
-        watched = await grandchild(world) if end != "by itself" else None
+        parent, child = map(int, (await world.line())[1].split())
+        watched = os.pidfd_open(child)
         if end == "close":
             await soon(world.driver.close())
-        elif end != "by itself":
+        elif end == "by itself":
+            os.kill(parent, signal.SIGTERM)
+        else:
             await soon(world.driver.stop("r", SECONDS if end == "stop" else 0))
         await soon(world.driver.wait("r"))
-        if watched is None:
-            pid = int((await world.line())[1])
-            try:
-                watched = os.pidfd_open(pid)
-            except ProcessLookupError:
-                return
         assert_ends(watched)
         await world.driver.close()
 
@@ -92,16 +85,17 @@ def test_over_its_memory_a_replica_is_killed_and_it_shows():
 
 def test_memory_that_forks_share_counts_once():
     async def test():
-        world = process(FORKS)
-        driver = ProcessDriver(command=("-c", FORKS), on_output=world.hear, groups=None)
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        driver = ProcessDriver(("-c", FORKS), lambda _, line: heard.put_nowait(line), groups=None)
         await driver.start("r", Environment("forks", limits=Limits(memory=250 << 20)), {})
         for _ in range(5):
-            assert (await world.line())[1] == "ready"
+            assert await soon(heard.get()) == "ready"
+        members = driver._sampler._members()[driver._replicas["r"].pid]
+        assert sum(map(limits._resident, members)) > 250 << 20
         driver._sampler._sample()
         await soon(driver.stop("r", SECONDS))
         assert not (await soon(driver.wait("r"))).out_of_memory
         await driver.close()
-        await world.driver.close()
 
     run(test())
 
@@ -109,23 +103,18 @@ def test_memory_that_forks_share_counts_once():
 @pytest.mark.skipif(Groups.find() is None, reason="no cgroup of this machine is ours to divide")
 def test_a_replica_is_in_its_group_which_is_gone_afterwards():
     async def test():
-        groups = Groups.find()
-        world = process(
-            "import os, sys; print(open('/proc/self/cgroup').read().replace(chr(10), ' '));sys.stdin.read()"
-        )
-        script = "import time; input; print('ready', flush=True); time.sleep(600)"
-        driver = ProcessDriver(command=("-c", script), on_output=world.hear, groups=groups)
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        driver = ProcessDriver(SLEEP, lambda _, line: heard.put_nowait(line), Groups.find())
         await driver.start("r", Environment("e", limits=Limits(cpu=0.5, memory=1 << 30)), {})
-        await world.line()
-        group = driver._replicas["r"].group
-        pid = str(driver._replicas["r"].pid)
-        assert group._directories
-        for directory in group._directories:
-            assert (directory / "cgroup.procs").read_text().split() == [pid]
+        await soon(heard.get())
+        replica = driver._replicas["r"]
+        directories = replica.group._directories
+        assert directories
+        for directory in directories:
+            assert (directory / "cgroup.procs").read_text().split() == [str(replica.pid)]
         await soon(driver.stop("r", 0))
-        assert not any(directory.exists() for directory in group._directories)
+        assert not any(directory.exists() for directory in directories)
         await driver.close()
-        await world.driver.close()
 
     run(test())
 
