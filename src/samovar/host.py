@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import fcntl
+import gc
 import itertools
 import os
 import secrets
@@ -69,7 +70,7 @@ class Handle:
         future = asyncio.get_running_loop().create_future()
         self._watchers.append(future)
         if self._outcome is not None:
-            self._host.wake(self)
+            self.resolve()
         return future
 
     def abort(self, reason: str = "") -> None:
@@ -127,6 +128,8 @@ class EmbeddedHost:
         self._thread = threading.Thread(target=self._loop.run_forever, name="samovar-engine", daemon=True)
         self._thread.start()
         self._closed = False
+        gc.freeze()  # what is imported by now stays; with a million live futures each full collection would cost
+        gc.set_threshold(50_000, 50, 50)
 
     def start(
         self,

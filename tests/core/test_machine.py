@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -10,6 +12,7 @@ from samovar.core.invariants import validate
 from samovar.core.messages import (
     Abort,
     Assign,
+    Cancel,
     Deliver,
     Drain,
     Event,
@@ -53,6 +56,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.ready: list[str] = []
         self.stopping: set[str] = set()
         self.running: dict[int, tuple[str, int]] = {}  # epoch → (replica, action)
+        self.cancelled: set[int] = set()
+        self.waits_for: dict[int, set[int]] = {}  # epoch → its children that are not delivered
+        self.pool_settings = dict(POOLS)
         for name, pool in POOLS.items():
             self.tell(OpenPool(name, pool))
 
@@ -60,6 +66,7 @@ class AnyOrder(RuleBasedStateMachine):
         for command in self.pools.handle(event, self.now):
             if isinstance(command, StartReplica):
                 self.starting.append(command.replica)
+                self.count_replicas(command.pool)
             elif isinstance(command, StopReplica):
                 assert command.replica not in self.stopping, "it is told to stop twice"
                 self.stopping.add(command.replica)
@@ -68,6 +75,8 @@ class AnyOrder(RuleBasedStateMachine):
                 assert command.replica not in self.stopping, "work for a replica that drains"
                 assert command.epoch not in self.running
                 self.running[command.epoch] = (command.replica, command.action)
+            elif isinstance(command, Cancel):
+                self.cancelled.add(command.epoch)
             elif isinstance(command, Settle):
                 assert command.action not in self.settled, "settled twice"
                 self.settled.add(command.action)
@@ -75,13 +84,27 @@ class AnyOrder(RuleBasedStateMachine):
                 assert command.action in self.settled, "delivered before it was settled"
                 assert command.action not in self.delivered, "delivered twice"
                 self.delivered.add(command.action)
+                for children in self.waits_for.values():
+                    children.discard(command.action)
+
+    def count_replicas(self, pool: str) -> None:
+        """Whenever one starts: all that have not ended count, but those of one execution that waits for children."""
+        live = {r for r in (*self.starting, *self.ready) if r.startswith(f"{pool}-")}
+        if self.pool_settings[pool].max_tasks is not None:
+            live -= {self.running[e][0] for e, children in self.waits_for.items() if e in self.running and children}
+            live -= {self.running[e][0] for e in self.cancelled if e in self.running}
+        assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
     @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries)
     def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry) -> None:
-        parents = [0, *{action for _, action in self.running.values()}]
+        epoch = data.draw(st.sampled_from([0, *self.running]))
+        parent = self.running[epoch][1] if epoch else 0
         number = len(self.submitted) + 1
         self.submitted.add(number)
-        self.tell(Submit(number, pool, data.draw(st.sampled_from(parents)), retry, timeouts))
+        if parent:
+            current = max(e for e, (_, action) in self.running.items() if action == parent)
+            self.waits_for.setdefault(current, set()).add(number)
+        self.tell(Submit(number, pool, parent, retry, timeouts))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "unfit", "never", "lost"]))
@@ -131,7 +154,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(low=st.integers(0, 2), more=st.integers(1, 2))
     def configure(self, low: int, more: int) -> None:
-        self.tell(OpenPool("b", PoolSettings(low, low + more, 2, 5.0, 1.0)))
+        self.pool_settings["b"] = PoolSettings(low, low + more, 2, 5.0, 1.0)
+        self.tell(OpenPool("b", self.pool_settings["b"]))
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 6.0]))
     def wait(self, seconds: float) -> None:
@@ -142,6 +166,13 @@ class AnyOrder(RuleBasedStateMachine):
     def holds(self) -> None:
         validate(self.pools)
         assert self.settled | set(self.pools.actions) == self.submitted, "an action is lost"
+        slots = Counter(
+            replica
+            for epoch, (replica, _) in self.running.items()
+            if epoch not in self.cancelled and not self.waits_for.get(epoch)
+        )
+        for replica, taken in slots.items():
+            assert taken <= POOLS[replica.partition("-")[0]].concurrency, "slots are overdrawn"
 
     def teardown(self) -> None:
         """Let everything come to an end: all is settled and delivered, and then all replicas stop."""

@@ -509,6 +509,21 @@ def test_a_cancelled_execution_that_does_not_end_costs_its_replica_and_blames_no
     assert bench.assigned(neighbour)[-1].attempt == 2
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_replica_that_is_killed_gets_nothing_new(concurrency: int) -> None:
+    """Neither its free slot, nor the one that the cancelled execution gives back at the last moment."""
+    bench = Bench()
+    bench.pool(ready=1, concurrency=concurrency)
+    stuck = bench.submit()
+    bench(Abort(stuck))
+    assert bench.tick(CANCEL_GRACE) == [StopReplica("p-1", 0.0)]
+    late = bench.submit()
+    assert bench(Finished(bench.epoch(stuck))) == []
+    assert bench(ReplicaLost("p-1", DEATH)) == [StartReplica("p", "p-2")]
+    bench(ReplicaReady("p-2"))
+    assert bench.replica(late) == "p-2"
+
+
 def test_a_cancelled_execution_that_ends_in_time() -> None:
     bench = Bench()
     bench.pool(ready=1)

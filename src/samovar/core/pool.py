@@ -231,6 +231,11 @@ class Pool:
             replica.stopping = True
             self._out.append(StopReplica(replica.id, grace))
 
+    def kill(self, replica: Replica) -> None:
+        """It ends now, with what runs on it; until it has, nothing new is given to it."""
+        self.drain(replica)
+        self.stop(replica, 0.0)
+
     def forget(self, replica: Replica) -> None:
         """The replica is gone."""
         if replica.stage is not Stage.DRAINING:

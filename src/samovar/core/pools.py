@@ -261,7 +261,7 @@ class Pools:
         execution = self.executions.get(epoch)
         if execution is not None:
             execution.replica.innocent = True
-            execution.replica.pool.stop(execution.replica, 0.0)
+            execution.replica.pool.kill(execution.replica)
 
     # parents and children
 

@@ -7,6 +7,7 @@ engine's end and then ends this process group.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import importlib.util
 import os
@@ -75,6 +76,8 @@ def _welcome(link: Link) -> list[Any]:
         link.send(frames.Unfit(_unfit(welcome.bundle, error, text, link.replica)))
         link.flush()
         sys.exit(1)
+    gc.freeze()  # modules and models stay: no collection needs to walk them again
+    gc.set_threshold(50_000, 50, 50)
     link.send(frames.Ready(time.perf_counter() - began))
     link.flush()
     return batch[1:]

@@ -116,14 +116,12 @@ class Outputs(tuple[Any, ...]):
 class Run:
     """One run as its starter sees it; ``wait``, ``outputs``, ``result`` and ``abort`` also as ``….aio()``."""
 
+    __slots__ = ("_handle", "_task", "name")
+
     def __init__(self, task: Task[Any, Any], handle: RunHandle) -> None:
         self._task = task
         self._handle = handle
         self.name = handle.name
-        self.wait = Dual(self._wait, self._wait_aio)
-        self.outputs = Dual(self._outputs, self._outputs_aio)
-        self.result = Dual(self._result, self._result_aio)
-        self.abort = Dual(self._abort, self._abort_aio)
 
     @property
     def url(self) -> str:
@@ -175,6 +173,23 @@ class Run:
     async def _abort_aio(self, reason: str = "") -> None:
         self._handle.abort(reason)
 
+    # made when they are asked for: a script may hold a million runs
+    @property
+    def wait(self) -> Dual[..., None]:
+        return Dual(self._wait, self._wait_aio)
+
+    @property
+    def outputs(self) -> Dual[[], Outputs]:
+        return Dual(self._outputs, self._outputs_aio)
+
+    @property
+    def result(self) -> Dual[[], Any]:
+        return Dual(self._result, self._result_aio)
+
+    @property
+    def abort(self) -> Dual[..., None]:
+        return Dual(self._abort, self._abort_aio)
+
     def __repr__(self) -> str:
         return f"<Run {self.name} of {self._task.name}: {self.phase.value}>"
 
@@ -220,7 +235,8 @@ class Runner:
             name = self._run_name()
             value = prepared.fn(**inputs) if prepared.is_async else asyncio.to_thread(prepared.fn, **inputs)
             return Run(prepared, _Finished(name, await value))
-        return self._start(await asyncio.to_thread(_host), prepared, inputs)
+        host = _opened or await asyncio.to_thread(_host)  # only the first has an engine to start
+        return self._start(host, prepared, inputs)
 
     def _prepare(
         self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -231,7 +247,7 @@ class Runner:
 
     def _start(self, host: Host, task: Task[Any, Any], inputs: dict[str, Any]) -> Run:
         merged = {**ctx.custom_context_of_script(), **(self.custom_context or {})}
-        return Run(task, host.start(task, inputs, self._run_name(), merged or None))
+        return Run(task, host.start(task, inputs, self.name or "", merged or None))
 
     def _run_name(self) -> str:
         return self.name or "r" + secrets.token_hex(8)
