@@ -78,9 +78,10 @@ def rows(quick: bool) -> Iterator[tuple[str, list[tuple[str, Load]]]]:
     yield "replicas, nothing queued", [(f"{n:,}", Load(n, 0)) for n in replicas]
     yield "replicas of one execution each, nothing queued", [(f"{n:,}", Load(n, 0, max_tasks=1)) for n in replicas]
     yield f"queued before {BUSY} replicas", [(f"{n:,}", Load(BUSY, n)) for n in queued]
-    yield f"queued before {BUSY} replicas of one execution each", [
-        (f"{n:,}", Load(BUSY, n, max_tasks=1)) for n in queued
-    ]
+    yield (
+        f"queued before {BUSY} replicas of one execution each",
+        [(f"{n:,}", Load(BUSY, n, max_tasks=1)) for n in queued],
+    )
 
 
 def main() -> None:
