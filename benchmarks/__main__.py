@@ -1,256 +1,261 @@
-"""Everything in one run: each measure as a figure and as a ratio to a raw floor that is measured beside it.
+"""Every figure of samovar in one run, each beside the floor it stands on: ``python -m benchmarks``.
 
-``python3 dev.py bench`` or ``python -m benchmarks``; ``--quick`` for a small version. Figures are medians.
+The raw floor is a round trip of 100 bytes between two blocking Python processes over one Unix socket, each on a core of
+its own, measured between the other measures. Every measure has processes of its own; figures are medians of several
+rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import concurrent.futures
-import multiprocessing
+import json
 import os
-import socket
+import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
-import samovar as flyte
-from benchmarks import tasks
-from samovar.host import open_host
+from measures import SIZES, Figures, Size  # noqa: E402
 
-HERE = Path(__file__).parent
-
-
-def identity(x: int) -> int:
-    return x
+MB = 1e6
 
 
-def median_of(times: int, measure: Callable[[], float]) -> float:
-    return statistics.median(measure() for _ in range(times))
+@dataclass(frozen=True)
+class Row:
+    measure: str
+    figure: str
+    value: float
+    unit: str  # of the value: "s", "/s", "bytes"
+    ratio: float
+    floor: str  # what the ratio is to
+    target: str
+    reached: bool | None  # None: there is no target
 
 
-def raw_round_trip(n: int) -> float:
-    """Two processes on different cores, one Unix socket, blocking, 100 bytes."""
-    here, there = socket.socketpair()
-    cores = sorted(os.sched_getaffinity(0))
-    child = os.fork()
-    if child == 0:
-        os.sched_setaffinity(0, {cores[-1]})
-        here.close()
-        while data := there.recv(100):
-            there.send(data)
-        os._exit(0)
-    there.close()
-    os.sched_setaffinity(0, {cores[0]})
-    took = []
-    for _ in range(n):
-        began = time.perf_counter()
-        here.send(b"x" * 100)
-        here.recv(100)
-        took.append(time.perf_counter() - began)
-    here.close()
-    os.waitpid(child, 0)
-    os.sched_setaffinity(0, cores)
-    return statistics.median(took)
+# measuring
 
 
-def shared_memory_copy(array: np.ndarray) -> float:
-    """One array into a tmpfs file and mapped, twice: there and back."""
-    base = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    began = time.perf_counter()
-    for _ in range(2):
-        with tempfile.NamedTemporaryFile(dir=base) as file:
-            file.write(array.data)
-            file.flush()
-            np.memmap(file.name, dtype=array.dtype, mode="c").sum()
-    return time.perf_counter() - began
+def measured(name: str, size: str) -> Figures:
+    command = [sys.executable, str(HERE / "measures.py"), name, size]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"benchmarks: the measure {name!r} failed; what it said is above")
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
-def sequential(call: Callable[[int], object], n: int) -> float:
-    took = []
-    for i in range(n):
-        began = time.perf_counter()
-        call(i)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+def starts(rounds: int) -> Figures:
+    """From the start of a process to its first line and to its end."""
+    figures: Figures = {"first_result": [], "whole_program": [], "bare_python": []}
+    for _ in range(rounds):
+        started = time.perf_counter()
+        with subprocess.Popen([sys.executable, str(HERE / "first.py")], stdout=subprocess.PIPE) as program:
+            assert program.stdout is not None
+            line = program.stdout.readline()
+            figures["first_result"].append(time.perf_counter() - started)
+        figures["whole_program"].append(time.perf_counter() - started)
+        if program.returncode or not line:
+            raise SystemExit("benchmarks: first.py failed; what it said is above")
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        figures["bare_python"].append(time.perf_counter() - started)
+    return figures
 
 
-def script_loop(n: int) -> float:
-    began = time.perf_counter()
-    runs = [flyte.run(tasks.tiny, i) for i in range(n)]
-    for run in runs:
-        run.result()
-    return n / (time.perf_counter() - began)
+def memory() -> Figures:
+    """Bytes of the process of the script and its engine with all helpers, of a replica, and of a bare interpreter."""
+    command = [sys.executable, str(HERE / "first.py"), "hold"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        replicas = {int(number) for number in program.stdout.readline().split()}
+        beside = {program.pid, *descendants(program.pid)} - replicas
+        figures = {
+            "engine_rss": [sum(resident(process, "Rss") for process in beside)],
+            "engine_pss": [sum(resident(process, "Pss") for process in beside)],
+            "replica_rss": [resident(process, "Rss") for process in replicas],
+            "replica_pss": [resident(process, "Pss") for process in replicas],
+        }
+        program.communicate()
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as bare:
+        assert bare.stdout is not None
+        bare.stdout.readline()
+        figures["bare_rss"] = [resident(bare.pid, "Rss")]
+        figures["bare_pss"] = [resident(bare.pid, "Pss")]
+        bare.communicate(b"\n")
+    return figures
 
 
-def script_gather(n: int) -> float:
-    async def main() -> float:
-        began = time.perf_counter()
-        runs = await asyncio.gather(*[flyte.run.aio(tasks.tiny, i) for i in range(n)])
-        await asyncio.gather(*[run.result.aio() for run in runs])
-        return n / (time.perf_counter() - began)
-
-    return asyncio.run(main())
+def resident(process: int, kind: str) -> float:
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return float(line.split()[1]) * 1024
+    raise SystemExit(f"benchmarks: smaps_rollup of process {process} has no {kind}")
 
 
-def inside(n: int) -> float:
-    return n / flyte.run(tasks.fan, n).result()
-
-
-def there_and_back(array: np.ndarray) -> float:
-    began = time.perf_counter()
-    flyte.run(tasks.echo, array).result()
-    return time.perf_counter() - began
-
-
-def whole_program(*command: str) -> float:
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *command], check=True)
-    return time.perf_counter() - began
-
-
-def memory(pid: int) -> float:
-    """Proportional set size in MB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-class Table:
-    def __init__(self) -> None:
-        print(f"{'measure':<58}{'figure':>14}{'ratio':>9}  {'target':<14}to what", flush=True)
-
-    def row(self, name: str, figure: str, ratio: float | None, target: str = "", to: str = "") -> None:
-        shown = f"{ratio:.2f}" if ratio is not None else ""
-        print(f"{name:<58}{figure:>14}{shown:>9}  {target:<14}{to}", flush=True)
-
-
-def peers(table: Table, floor: float, n: int) -> None:
-    context = multiprocessing.get_context("fork")
-    with context.Pool(2) as pool:
-        pool.apply(identity, (1,))
-        trip = sequential(lambda i: pool.apply(identity, (i,)), 500)
-        began = time.perf_counter()
-        pool.map(identity, range(n), chunksize=1)
-        rate = n / (time.perf_counter() - began)
-    table.row("multiprocessing.Pool: round trip", f"{trip * 1e6:.0f} µs", trip / floor, "", "raw socket")
-    table.row("multiprocessing.Pool: tiny tasks", f"{rate:,.0f} /s", None)
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
-        executor.submit(identity, 1).result()
-        trip = sequential(lambda i: executor.submit(identity, i).result(), 500)
-        began = time.perf_counter()
-        for future in [executor.submit(identity, i) for i in range(n)]:
-            future.result()
-        rate = n / (time.perf_counter() - began)
-    table.row("ProcessPoolExecutor: round trip", f"{trip * 1e6:.0f} µs", trip / floor, "", "raw socket")
-    table.row("ProcessPoolExecutor: tiny tasks", f"{rate:,.0f} /s", None)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work; the figures mean little")
-    quick = parser.parse_args().quick
-    n, rounds, trips = (2_000, 1, 300) if quick else (20_000, 5, 3_000)
-    table = Table()
-    floor = raw_round_trip(trips)
-    table.row("raw socket: round trip", f"{floor * 1e6:.0f} µs", 1.0)
-    peers(table, floor, min(n, 5000))  # these fork, so before the engine has threads
-
-    first = median_of(rounds, lambda: whole_program(str(HERE / "first_result.py")))
-    bare = median_of(rounds, lambda: whole_program("-c", "pass"))
-    table.row(
-        "from nothing to the first result, imports included", f"{first:.3f} s", first / bare, "0.35 s", "python -c pass"
-    )
-
-    host = open_host()
-    flyte.run(tasks.fan, 1000).wait()
-    trip = sequential(lambda i: flyte.run(tasks.tiny, i).result(), trips)
-    table.row("script → task: warm round trip, p50", f"{trip * 1e6:.0f} µs", trip / floor, "120 µs", "raw socket")
-    hops = statistics.median(flyte.run(tasks.round_trips, trips).result())
-    table.row("task → task: two hops, p50", f"{hops * 1e6:.0f} µs", hops / floor, "170 µs", "raw socket")
-
-    rate = median_of(rounds, lambda: script_loop(n))
-    table.row(
-        f"{n:,} tiny tasks from a script, run() in a loop",
-        f"{rate:,.0f} /s",
-        rate * floor,
-        "50,000 /s",
-        "sequential raw trips",
-    )
-    rate = median_of(rounds, lambda: script_gather(n))
-    table.row(
-        f"{n:,} tiny tasks from a script, gathered",
-        f"{rate:,.0f} /s",
-        rate * floor,
-        "50,000 /s",
-        "sequential raw trips",
-    )
-    reference = 0.0
-    for size in (n // 20, n, n * 10):
-        rate = median_of(rounds if size <= n else 1, lambda size=size: inside(size))  # type: ignore[misc]
-        reference = reference or rate
-        table.row(
-            f"{size:,} tiny tasks gathered inside a task",
-            f"{rate:,.0f} /s",
-            reference / rate,
-            "30,000 /s",
-            "cost of the first size",
-        )
-
-    naps = median_of(min(rounds, 3), lambda: flyte.run(tasks.naps, 200 if quick else 1000).result())
-    ideal = 0.1 if quick else 0.5
-    table.row("asyncio.sleep(0.1) on replicas=2, concurrency=100", f"{naps:.3f} s", naps / ideal, "0.55 s", "ideal")
-
-    array = np.ones((10 if quick else 100) * 2**20 // 8)
-    copied = median_of(rounds, lambda: shared_memory_copy(array))
-    back = median_of(rounds, lambda: there_and_back(array))
-    table.row(
-        f"an array of {array.nbytes >> 20} MB there and back",
-        f"{back:.3f} s",
-        back / copied,
-        "0.1 s",
-        "two copies into shared memory",
-    )
-
-    lean = whole_memory()
-    table.row("memory of an engine beside its replicas", f"{lean[0]:.0f} MB", None, "60 MB")
-    table.row("memory of a replica", f"{lean[1]:.0f} MB", None, "30 MB")
-    host.close()
-
-
-def whole_memory() -> tuple[float, float]:
-    """An engine and its replicas in a program that imports nothing else, asked from outside."""
-    program = (
-        "import sys, os; sys.path.insert(0, sys.argv[1]); import first_result, samovar; "
-        "samovar.run(first_result.one).result(); print('ready', flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(HERE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    process.stdout.readline()
-    replicas = [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_child(entry, process.pid)
-    ]
-    found = memory(process.pid), statistics.median(map(memory, replicas))
-    process.stdin.close()
-    process.wait(30)
-    process.stdout.close()
+def descendants(process: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text()
+            except OSError:  # it has ended
+                continue
+            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+    found: set[int] = set()
+    added = {process}
+    while added:
+        added = {child for child, parent in parents.items() if parent in added} - found
+        found |= added
     return found
 
 
-def _is_child(entry: Path, parent: int) -> bool:
-    try:
-        return int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-    except OSError:
-        return False
+def measure_all(size: str) -> Figures:
+    figures: Figures = {}
+
+    def add(more: Figures) -> None:
+        for name, values in more.items():
+            figures.setdefault(name, []).extend(values)
+
+    for _ in range(SIZES[size].rounds):
+        for name in ("floor", "call", "pool", "executor"):
+            say(name)
+            add(measured(name, size))
+    for name in ("gather", "floor", "fan", "floor", "naps", "copy", "array"):
+        say(name)
+        add(measured(name, size))
+    say("first results")
+    add(starts(5 if size == "full" else 1))
+    say("memory")
+    add(memory())
+    return figures
+
+
+def say(text: str) -> None:
+    print(f"measuring: {text}", file=sys.stderr, flush=True)
+
+
+# the table
+
+
+def rows(figures: Figures, size: Size) -> list[Row]:
+    middle = {name: statistics.median(values) for name, values in figures.items()}
+    floor = middle["floor"]
+
+    def trip(measure: str, name: str, target: float = 0) -> Row:
+        value = middle[name]
+        text = f"≤ {target * 1e6:.0f} µs" if target else ""
+        return Row(
+            measure, micros(value), value, "s", value / floor, "floor", text, value <= target if target else None
+        )
+
+    def rate(measure: str, name: str, target: float = 0) -> Row:
+        each = middle[name]
+        text = f"≥ {target:,.0f}/s" if target else ""
+        reached = 1 / each >= target if target else None
+        return Row(measure, f"{1 / each:,.0f}/s", 1 / each, "/s", each / floor, "floor, a task", text, reached)
+
+    def cost(position: int) -> Row:
+        value, first = middle[f"fan_{position}"], middle["fan_0"]
+        count, ratio, beside = size.fans[position], value / first, f"{size.fans[0]:,} tasks"
+        target, reached = ("flat: ≤ 1.25", ratio <= 1.25) if position else ("", None)
+        name = f"cost of a task of {count:,} from a task"
+        return Row(name, micros(value), value, "s", ratio, beside, target, reached)
+
+    def span(measure: str, name: str, beside: float, what: str, target: float = 0) -> Row:
+        value, least = middle[name], min(figures[name])
+        text = f"≤ {target:g} s" if target else ""
+        figure = f"{value:.3f} s (min {least:.3f})"
+        return Row(measure, figure, value, "s", value / beside, what, text, value <= target if target else None)
+
+    def space(measure: str, name: str, kind: str, target: float) -> Row:
+        value, bare = middle[f"{name}_{kind}"], middle[f"bare_{kind}"]
+        text = f"≤ {target:.0f} MB" if target else ""
+        reached = value <= target * MB if target else None
+        figure = f"{value / MB:.1f} MB"
+        return Row(f"{measure}, {kind.upper()}", figure, value, "bytes", value / bare, "bare Python", text, reached)
+
+    many = f"{size.many:,} tiny tasks"
+    megabytes = size.array * 8 / MB
+    bare = middle["bare_python"]
+    ideal = size.naps * 0.1 / 200
+    return [
+        trip("raw floor: round trip of 100 bytes, p50", "floor"),
+        trip("round trip, script to replica, p50", "script_call", 120e-6),
+        trip("round trip, task to task, p50", "task_call", 170e-6),
+        trip("round trip, multiprocessing.Pool, p50", "pool_call"),
+        trip("round trip, ProcessPoolExecutor, p50", "executor_call"),
+        rate(f"{many}, script, gathered run.aio", "script_gather", 50_000),
+        rate(f"{many}, script, loop over run", "script_loop", 50_000),
+        rate(f"{size.fans[1]:,} tiny tasks, gathered inside a task", "fan_1", 30_000),
+        rate(f"{many}, multiprocessing.Pool, map one by one", "pool_many"),
+        rate(f"{many}, ProcessPoolExecutor, submit", "executor_many"),
+        *[cost(position) for position in range(len(size.fans))],
+        span(f"{size.naps:,} of sleep(0.1) on 2 replicas of 100", "naps", ideal, f"ideal {ideal:.2f} s", ideal * 1.1),
+        span(f"array of {megabytes:.0f} MB there and back", "array", middle["copy"], "copy", 0.1),
+        span(f"copy: {megabytes:.0f} MB to tmpfs and mapped, twice", "copy", middle["copy"], "copy"),
+        span("from nothing to the first result of a pool of 2", "first_result", bare, "python -c pass", 0.35),
+        span("the same program until its process has ended", "whole_program", bare, "python -c pass"),
+        span("python -c pass", "bare_python", bare, "python -c pass"),
+        space("script, engine and helpers", "engine", "rss", 60),
+        space("script, engine and helpers", "engine", "pss", 60),
+        space("a replica", "replica", "rss", 30),
+        space("a replica", "replica", "pss", 30),
+        space("a bare Python", "bare", "rss", 0),
+        space("a bare Python", "bare", "pss", 0),
+    ]
+
+
+def micros(value: float) -> str:
+    return f"{value * 1e6:.1f} µs"
+
+
+def table(found: list[Row], judged: bool) -> str:
+    marks = {None: "", True: "reached", False: "MISSED"} if judged else {None: "", True: "", False: ""}
+    lines = [("measure", "figure", "ratio", "to", "target", "")]
+    lines += [
+        (row.measure, row.figure, f"{row.ratio:.2f} x", row.floor, row.target, marks[row.reached]) for row in found
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    right = (1, 2)
+    header, *body = (
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+    return "\n".join([header, "─" * len(max(body, key=len)), *body])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Measure samovar beside the floors it stands on.")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round: to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print the rows and the figures of all rounds as JSON")
+    options = parser.parse_args()
+    size = "quick" if options.quick else "full"
+    figures = measure_all(size)
+    found = rows(figures, SIZES[size])
+    cores = len(os.sched_getaffinity(0))
+    machine = (
+        f"Python {platform.python_version()}, {cores} cores, {platform.system()} {platform.machine()}, {size} sizes"
+    )
+    if options.json:
+        print(json.dumps({"machine": machine, "rows": [asdict(row) for row in found], "rounds": figures}, indent=1))
+        return
+    print(f"{machine}\n\n{table(found, judged=size == 'full')}")
+    if options.quick:
+        print("\nThe targets are for the full sizes; quick ones are not judged.")
+    if cores < 2:
+        print("\nOne core only: the floor is two processes on the same core.")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/core_cost.py [--quick]
 
 Prints microseconds for a submit and a finish, and their ratio to the first row. Late binding over shelves promises
-that the ratio stays near one: O(1) at 1,000 replicas and at 1,000,000 queued actions. The best of some rounds
-counts, as the others measure the neighbours of this process.
+that the ratio stays near one: O(1) at 1,000 replicas and at 1,000,000 queued actions. The rows of a
+table take turns and the best round of each counts, as the others measure the neighbours of this process.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ GONE = Failure("system", "RuntimeSystemError", "exited")
 
 
 class Load:
-    """A pool whose every slot is taken, with so many actions waiting behind it."""
+    """A pool with so many more actions than slots."""
 
-    def __init__(self, replicas: int, queued: int, max_tasks: int | None = None) -> None:
+    def __init__(self, replicas: int, surplus: int, max_tasks: int | None = None) -> None:
         self.pools = Pools()
         self.epochs: list[int] = []  # running, oldest first
         self.homes: dict[int, str] = {}
@@ -35,7 +35,7 @@ class Load:
         self.fresh = max_tasks is not None
         settings = PoolSettings(replicas, replicas, concurrency=1, max_tasks=max_tasks)
         self._tell(OpenPool("p", settings))
-        for _ in range(replicas + queued):
+        for _ in range(replicas + surplus):
             self.submit()
 
     def submit(self) -> None:
@@ -75,8 +75,9 @@ class Load:
 def rows(quick: bool) -> Iterator[tuple[str, list[tuple[str, Load]]]]:
     replicas = REPLICAS[:3] if quick else REPLICAS
     queued = QUEUED[:3] if quick else QUEUED
-    yield "replicas, nothing queued", [(f"{n:,}", Load(n, 0)) for n in replicas]
-    yield "replicas of one execution each, nothing queued", [(f"{n:,}", Load(n, 0, max_tasks=1)) for n in replicas]
+    yield "replicas, all busy", [(f"{n:,}", Load(n, 0)) for n in replicas]
+    yield "replicas, half of their slots free", [(f"{n:,}", Load(n, -n // 2)) for n in replicas]
+    yield "replicas of one execution each, all busy", [(f"{n:,}", Load(n, 0, max_tasks=1)) for n in replicas]
     yield f"queued before {BUSY} replicas", [(f"{n:,}", Load(BUSY, n)) for n in queued]
     yield (
         f"queued before {BUSY} replicas of one execution each",
@@ -91,11 +92,10 @@ def main() -> None:
     decisions, rounds = (500, 3) if quick else (5_000, 7)
     for title, loads in rows(quick):
         print(f"\n{title:<55} {'µs':>8} {'ratio':>7}")
-        first = 0.0
-        for label, load in loads:
-            cost = min(load.round(decisions) for _ in range(rounds))
-            first = first or cost
-            print(f"{label:>55} {cost:8.2f} {cost / first:7.2f}")
+        costs = [[load.round(decisions) for _, load in loads] for _ in range(rounds)]
+        best = [min(of_one) for of_one in zip(*costs, strict=True)]
+        for (label, _), cost in zip(loads, best, strict=True):
+            print(f"{label:>55} {cost:8.2f} {cost / best[0]:7.2f}")
 
 
 if __name__ == "__main__":

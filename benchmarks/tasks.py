@@ -1,53 +1,50 @@
-"""The tasks that the benchmarks time."""
+"""The tasks that are measured: two replicas, each of a hundred executions at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
-import numpy as np
+import samovar
 
-import samovar as flyte
+env = samovar.TaskEnvironment(
+    "bench", reusable=samovar.ReusePolicy(replicas=2, concurrency=100, idle_ttl=600, scaledown_ttl=600)
+)
 
-many = flyte.TaskEnvironment(name="many", reusable=flyte.ReusePolicy(replicas=2, concurrency=100))
 
-
-@many.task
+@env.task
 async def tiny(x: int) -> int:
     return x
 
 
-@many.task
-async def echo(value: np.ndarray) -> np.ndarray:
+@env.task
+async def nap(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@env.task
+async def same(value: Any) -> Any:
     return value
 
 
-@many.task
-async def nap() -> None:
-    await asyncio.sleep(0.1)
+@env.task
+async def ping_pong(count: int) -> list[float]:
+    """Seconds of each of ``count`` calls, one after the other, from inside a task."""
+    taken = []
+    for number in range(count):
+        started = time.perf_counter()
+        await tiny(number)
+        taken.append(time.perf_counter() - started)
+    return taken
 
 
-@many.task
-async def naps(n: int) -> float:
-    began = time.perf_counter()
-    await asyncio.gather(*[nap() for _ in range(n)])
-    return time.perf_counter() - began
-
-
-@many.task
-async def fan(n: int) -> float:
-    """Seconds that ``n`` calls gathered inside a task take."""
-    began = time.perf_counter()
-    await asyncio.gather(*[tiny(i) for i in range(n)])
-    return time.perf_counter() - began
-
-
-@many.task
-async def round_trips(n: int) -> list[float]:
-    """Seconds of each of ``n`` calls one after the other: task → engine → task and back."""
-    took = []
-    for i in range(n):
-        began = time.perf_counter()
-        await tiny(i)
-        took.append(time.perf_counter() - began)
-    return took
+@env.task
+async def fan(count: int) -> float:
+    """Seconds that ``count`` calls take, gathered inside a task."""
+    started = time.perf_counter()
+    results = await asyncio.gather(*[tiny(number) for number in range(count)])
+    taken = time.perf_counter() - started
+    assert results == list(range(count))
+    return taken

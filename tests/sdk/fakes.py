@@ -80,6 +80,7 @@ class FakeHost:
     def start(
         self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None
     ) -> FakeHandle:
+        name = name or f"r{len(self.started) + 1}"
         self.started.append((task, inputs, name, context))
         self.handles.append(FakeHandle(name, task, inputs))
         return self.handles[-1]

@@ -83,9 +83,18 @@ def test_one_flipped_byte(at: int, byte: int) -> None:
         engine_session().receive(bytes(data))
 
 
-def test_a_deep_nest_is_refused() -> None:
-    body = b"\x91" * 100_000 + b"\xc0"
+@pytest.mark.parametrize("before", [b"", b"\x91\x93\xa4done\x01", b"\x91\x96\xa4done\x01\xc4\x00\x90"])
+@pytest.mark.parametrize("nest", [b"\x91", b"\x81\x01"])
+def test_a_deep_nest_is_refused(before: bytes, nest: bytes) -> None:
+    """As a batch, in a field, and in a field that nobody knows."""
+    body = before + nest * 100_000 + b"\xc0"
     with pytest.raises(ProtocolError):
+        engine_session().receive(len(body).to_bytes(4, "big") + body)
+
+
+def test_a_batch_that_announces_more_frames_than_it_has_is_refused() -> None:
+    body = b"\xdd\xff\xff\xff\xff\xc0"
+    with pytest.raises(ProtocolError, match="does not decode"):
         engine_session().receive(len(body).to_bytes(4, "big") + body)
 
 

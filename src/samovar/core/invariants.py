@@ -34,6 +34,8 @@ def _counts(pool: Pool) -> None:
     assert pool.executions == sum(len(r.executions) for r in replicas)
     waiting = sum(a.phase is Phase.QUEUED for a in (*pool.queue, *pool.suspects))
     assert pool.queued == waiting, "the queue is counted wrong"
+    retired = {r for r in replicas if r.stage is Stage.DRAINING}
+    assert pool.dormant == {r for r in retired if r.executions and not r.active}
 
 
 def _replicas(pool: Pool) -> None:

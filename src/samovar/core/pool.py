@@ -39,6 +39,7 @@ class Pool:
         self.name = name
         self.settings = settings
         self.replicas: dict[str, Replica] = {}
+        self.dormant: set[Replica] = set()  # retired, and all that they still run waits for children
         self.roster = Roster(settings.concurrency)
         self.queue: deque[Action] = deque()
         self.suspects: deque[Action] = deque()  # a replica died under these in company: each runs alone now
@@ -159,6 +160,8 @@ class Pool:
             self.roster.add(replica)
         if replica.stage is Stage.READY:
             self.active += by
+        else:
+            self._review(replica)
 
     def has_slot(self, replica: Replica) -> bool:
         """May a parked execution of this replica resume? Not beside a suspect."""
@@ -194,7 +197,7 @@ class Pool:
         """Replicas that count against max: not those of one execution each that only wait for their children."""
         if self.settings.max_tasks is None:
             return len(self.replicas)
-        return sum(1 for r in self.replicas.values() if r.stage is not Stage.DRAINING or r.active or not r.executions)
+        return len(self.replicas) - len(self.dormant)
 
     def _worth_a_start(self, now: float) -> bool:
         run, start = self.run_seconds.value, self.start_seconds.value
@@ -220,7 +223,15 @@ class Pool:
             return
         self._withdraw(replica)
         replica.stage = Stage.DRAINING
+        self._review(replica)
         self.retire_if_done(replica)
+
+    def _review(self, replica: Replica) -> None:
+        """Something has changed on a replica that retires: is it dormant?"""
+        if replica.executions and not replica.active:
+            self.dormant.add(replica)
+        else:
+            self.dormant.discard(replica)
 
     def retire_if_done(self, replica: Replica) -> None:
         if replica.stage is Stage.DRAINING and not replica.executions:
@@ -240,6 +251,7 @@ class Pool:
         """The replica is gone."""
         if replica.stage is not Stage.DRAINING:
             self._withdraw(replica)
+        self.dormant.discard(replica)
         del self.replicas[replica.id]
 
     def _withdraw(self, replica: Replica) -> None:
@@ -334,3 +346,5 @@ class Pool:
     def remove_execution(self, execution: Execution) -> None:
         self.executions -= 1
         del execution.replica.executions[execution.epoch]
+        if execution.replica.stage is Stage.DRAINING:
+            self._review(execution.replica)

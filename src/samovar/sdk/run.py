@@ -235,7 +235,7 @@ class Runner:
             name = self._run_name()
             value = prepared.fn(**inputs) if prepared.is_async else asyncio.to_thread(prepared.fn, **inputs)
             return Run(prepared, _Finished(name, await value))
-        host = _opened or await asyncio.to_thread(_host)  # only the first has an engine to start
+        host = _opened if _opened is not None else await asyncio.to_thread(_host)  # the first starts an engine
         return self._start(host, prepared, inputs)
 
     def _prepare(
