@@ -242,18 +242,20 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the rows and the figures of all rounds as JSON")
     options = parser.parse_args()
     size = "quick" if options.quick else "full"
+    load = os.getloadavg()[0]  # of others: nothing has been measured yet
     figures = measure_all(size)
     found = rows(figures, SIZES[size])
     cores = len(os.sched_getaffinity(0))
-    machine = (
-        f"Python {platform.python_version()}, {cores} cores, {platform.system()} {platform.machine()}, {size} sizes"
-    )
+    system = f"{platform.system()} {platform.machine()}"
+    machine = f"Python {platform.python_version()}, {cores} cores, {system}, load before {load:.1f}, {size} sizes"
     if options.json:
         print(json.dumps({"machine": machine, "rows": [asdict(row) for row in found], "rounds": figures}, indent=1))
         return
     print(f"{machine}\n\n{table(found, judged=size == 'full')}")
     if options.quick:
         print("\nThe targets are for the full sizes; quick ones are not judged.")
+    if load > cores / 2:
+        print("\nOthers kept this machine busy: compare the ratios, not the figures.")
     if cores < 2:
         print("\nOne core only: the floor is two processes on the same core.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import hashlib
 
-import msgspec
+from samovar.light import msgspec
 
 
 class Phase(enum.StrEnum):

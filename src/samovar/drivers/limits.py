@@ -76,7 +76,9 @@ class Groups:
         for controller, parent in parents.items():
             home = parent / _DIRECTORY
             with contextlib.suppress(OSError):
-                _open_home(home, unified)
+                home.mkdir(exist_ok=True)  # it stays: other engines may be about to use it
+                if unified:
+                    (home / "cgroup.subtree_control").write_text("+memory +cpu")
                 homes[controller] = home
         for home in set(homes.values()):
             _remove_stale(home)
@@ -92,7 +94,6 @@ class Groups:
         directories: dict[Path, None] = {}
         try:
             for controller, files in settings.items():
-                _open_home(self._homes[controller], self._unified)  # another engine may have removed it
                 directory = self._homes[controller] / f"{os.getpid()}-{replica.replace('/', '_')}"
                 directory.mkdir(exist_ok=True)
                 directories[directory] = None
@@ -104,11 +105,6 @@ class Groups:
                 _rmdir(directory)
             return None
         return Group(tuple(directories), "memory" in settings) if directories else None
-
-    def close(self) -> None:
-        """Remove the directories of this driver if no other engine uses them."""
-        for home in set(self._homes.values()):
-            _rmdir(home)
 
     def _settings(self, limits: Limits) -> dict[str, list[tuple[str, str, bool]]]:
         """Controller → (file, value, needed)."""
@@ -271,16 +267,9 @@ def _apply(directory: Path, files: list[tuple[str, str, bool]]) -> None:
                 raise
 
 
-def _open_home(home: Path, unified: bool) -> None:
-    if not home.exists():
-        home.mkdir(exist_ok=True)
-        if unified:
-            (home / "cgroup.subtree_control").write_text("+memory +cpu")
-
-
 def _remove_stale(home: Path) -> None:
     """Remove groups of engines that are gone, with what still runs in them."""
-    for directory in home.iterdir():
+    for directory in list(home.iterdir()):
         engine = directory.name.partition("-")[0]
         if directory.is_dir() and engine.isdigit() and not Path(f"/proc/{engine}").exists():
             _kill_members(directory)

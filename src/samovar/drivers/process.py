@@ -113,16 +113,14 @@ class ProcessDriver:
         await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
         await asyncio.gather(*self._unwanted, *self._removals)
         self._sampler.close()
-        if self._groups is not None:
-            self._groups.close()
 
     async def _bound(self, replica: _Replica, environment: Environment) -> None:
         """Put the replica under its limits: by a cgroup where there is one, else by sampling its memory."""
         limits = environment.limits
         if self._groups is not None and self._groups.can_bound(limits):
             # In a thread: the kernel takes milliseconds to move a process.
-            group = await asyncio.to_thread(self._groups.create, replica.name, limits, replica.pid)
-            await replica.join(group)
+            making = asyncio.to_thread(self._groups.create, replica.name, limits, replica.pid)
+            await replica.join(asyncio.ensure_future(making))
         if replica.ended.done():
             return
         if limits.memory is not None and not (replica.group and replica.group.bounds_memory):
@@ -188,12 +186,16 @@ class _Replica:
         if self._removal is not None:
             await asyncio.wait([self._removal])
 
-    async def join(self, group: Group | None) -> None:
-        """Take the group that was made for this process, which may have died meanwhile."""
-        if group is not None and self.ended.done():
-            await group.remove()
-        else:
-            self.group = group
+    async def join(self, making: asyncio.Future[Group | None]) -> None:
+        """Take the group that is made for this process, which may die meanwhile; a cancelled wait takes it too."""
+        try:
+            await asyncio.shield(making)
+        finally:
+            group = await making
+            if group is not None and self.ended.done():
+                await group.remove()
+            else:
+                self.group = group
 
     def kill_for_memory(self) -> None:
         self._over_memory = True

@@ -263,3 +263,22 @@ def test_what_is_written_into_a_group(tmp_path, unified, expected):
     assert not group.ran_out_of_memory()
     (directory / "memory.events").write_text("oom 1\noom_kill 1\n")
     assert group.ran_out_of_memory()
+
+
+@pytest.mark.skipif(Groups.find() is None, reason="no cgroup of this machine is ours to divide")
+def test_a_cancelled_start_leaves_neither_process_nor_group():
+    async def test():
+        groups = Groups.find()
+        driver = ProcessDriver(SLEEP, groups=groups)
+        starting = asyncio.create_task(driver.start("r", Environment("e", limits=Limits(cpu=0.5)), {}))
+        while "r" not in driver._replicas:
+            await asyncio.sleep(0)
+        watched = os.pidfd_open(driver._replicas["r"].pid)
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        await soon(driver.close())
+        assert_ends(watched)
+        assert not [path for home in groups._homes.values() for path in home.glob(f"{os.getpid()}-*")]
+
+    run(test())
