@@ -34,7 +34,6 @@ FROM_ENGINE = [
     frames.Cancel(1),
     frames.Answer(1, b"body", (), None),
     frames.Answer(1, failure=FAILURE),
-    frames.Stop(1.0),
 ]
 
 
@@ -129,7 +128,7 @@ def test_batches_stay_below_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_frames_of_the_other_direction_are_refused() -> None:
     with pytest.raises(ProtocolError):
-        engine_session().receive(Session.send([frames.Stop(1.0)]))
+        engine_session().receive(Session.send([frames.Cancel(1)]))
 
 
 def test_structs_are_arrays_on_the_wire() -> None:

@@ -143,11 +143,5 @@ class Answer(_Frame, frozen=True, tag="answer"):
     failure: Failure | None = None
 
 
-class Stop(_Frame, frozen=True, tag="stop"):
-    """End after at most ``grace`` seconds."""
-
-    grace: float
-
-
 FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
-FromEngine = Welcome | Refuse | Run | Cancel | Answer | Stop
+FromEngine = Welcome | Refuse | Run | Cancel | Answer
