@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from samovar.core.actions import Action
 from samovar.core.messages import Command, StartReplica, StopReplica
-from samovar.core.replicas import Execution, Hold, Replica, Roster, Stage
+from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
-from samovar.model import Phase, PoolSettings
+from samovar.model import QUEUED, PoolSettings
 
 STOP_GRACE = 5.0
 """Seconds an idle replica gets for a clean end."""
@@ -76,14 +76,14 @@ class Pool:
         self._queued(action, now)
 
     def _queued(self, action: Action, now: float) -> None:
-        action.phase = Phase.QUEUED
+        action.phase = QUEUED
         self.queued += 1
         self.busy_at = now
         self.awake = True
 
     def drop_queue(self) -> list[Action]:
         """Every action that waits, taken out of the queue."""
-        waiting = [a for a in (*self.suspects, *self.queue) if a.phase is Phase.QUEUED]
+        waiting = [a for a in (*self.suspects, *self.queue) if a.phase is QUEUED]
         self.suspects.clear()
         self.queue.clear()
         self.queued = 0
@@ -93,7 +93,7 @@ class Pool:
     def _head(queue: deque[Action]) -> Action | None:
         """The first that still waits; those settled while they waited are dropped on the way."""
         while queue:
-            if queue[0].phase is Phase.QUEUED:
+            if queue[0].phase is QUEUED:
                 return queue[0]
             queue.popleft()
         return None
@@ -152,13 +152,11 @@ class Pool:
         replica.idle_since = self.busy_at = now
 
     def _change(self, replica: Replica, by: int) -> None:
-        offered = replica.place >= 0
-        if offered:
-            self.roster.remove(replica)
-        replica.active += by
-        if offered:
-            self.roster.add(replica)
-        if replica.stage is Stage.READY:
+        if replica.place >= 0:
+            self.roster.shift(replica, by)
+        else:
+            replica.active += by
+        if replica.stage is READY:
             self.active += by
         else:
             self._review(replica)
@@ -173,7 +171,8 @@ class Pool:
         """A slot was given back: a replica reserved for suspects returns, one that is done retires."""
         if replica is self.reserved and self._head(self.suspects) is None:
             self._unreserve()
-        self.retire_if_done(replica)
+        if replica.stage is DRAINING:
+            self.retire_if_done(replica)
 
     # replicas
 
@@ -208,7 +207,7 @@ class Pool:
         return backlog_outlasts_start(self.queued, slots, run, start, now - head.queued_at)
 
     def became_ready(self, replica: Replica, now: float) -> None:
-        replica.stage = Stage.READY
+        replica.stage = READY
         replica.ready_at = replica.idle_since = now
         self.start_seconds.add(now - replica.started_at)
         self.starting -= 1
@@ -219,10 +218,10 @@ class Pool:
 
     def drain(self, replica: Replica) -> None:
         """Nothing new for this replica; it ends when its last execution has."""
-        if replica.stage is Stage.DRAINING:
+        if replica.stage is DRAINING:
             return
         self._withdraw(replica)
-        replica.stage = Stage.DRAINING
+        replica.stage = DRAINING
         self._review(replica)
         self.retire_if_done(replica)
 
@@ -234,7 +233,7 @@ class Pool:
             self.dormant.discard(replica)
 
     def retire_if_done(self, replica: Replica) -> None:
-        if replica.stage is Stage.DRAINING and not replica.executions:
+        if replica.stage is DRAINING and not replica.executions:
             self.stop(replica, STOP_GRACE)
 
     def stop(self, replica: Replica, grace: float) -> None:
@@ -249,14 +248,14 @@ class Pool:
 
     def forget(self, replica: Replica) -> None:
         """The replica is gone."""
-        if replica.stage is not Stage.DRAINING:
+        if replica.stage is not DRAINING:
             self._withdraw(replica)
         self.dormant.discard(replica)
         del self.replicas[replica.id]
 
     def _withdraw(self, replica: Replica) -> None:
         """Take a replica out of everything that counts or offers its slots."""
-        if replica.stage is Stage.STARTING:
+        if replica.stage is STARTING:
             self.starting -= 1
             return
         self.ready -= 1
@@ -290,8 +289,8 @@ class Pool:
 
     def _shrink(self) -> None:
         surplus = self.ready + self.starting - self.settings.max_replicas
-        usable = [r for r in self.replicas.values() if r.stage is not Stage.DRAINING]
-        for replica in sorted(usable, key=lambda r: (r.stage is Stage.READY, r.active))[: max(0, surplus)]:
+        usable = [r for r in self.replicas.values() if r.stage is not DRAINING]
+        for replica in sorted(usable, key=lambda r: (r.stage is READY, r.active))[: max(0, surplus)]:
             self.drain(replica)
 
     def tick(self, now: float) -> None:
@@ -308,7 +307,7 @@ class Pool:
         if self.queued or self.ready + self.starting <= desired(self.settings, self.active, self.queued):
             return
         for replica in self.replicas.values():
-            idle = replica.stage is Stage.READY and not replica.executions
+            idle = replica.stage is READY and not replica.executions
             if idle and now - replica.idle_since >= self.settings.scaledown_ttl:
                 self.drain(replica)
                 return
@@ -333,8 +332,8 @@ class Pool:
             self.ready,
             len(self.replicas) - self.starting - self.ready,
             self.ready * self.settings.concurrency,
-            held.count(Hold.ACTIVE),
-            len(held) - held.count(Hold.ACTIVE),
+            held.count(ACTIVE),
+            len(held) - held.count(ACTIVE),
             self.queued,
             self.note(now),
         )
@@ -346,5 +345,5 @@ class Pool:
     def remove_execution(self, execution: Execution) -> None:
         self.executions -= 1
         del execution.replica.executions[execution.epoch]
-        if execution.replica.stage is Stage.DRAINING:
+        if execution.replica.stage is DRAINING:
             self._review(execution.replica)

@@ -29,9 +29,9 @@ from samovar.core.messages import (
     Tick,
 )
 from samovar.core.pool import Pool, PoolStats
-from samovar.core.replicas import Execution, Hold, Replica, Stage
+from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
-from samovar.model import Failure, Phase
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase
 
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
@@ -71,7 +71,7 @@ class Pools:
     def handle(self, event: Event, now: float) -> list[Command]:
         """Decide. The commands are to be carried out in order."""
         self._handlers[type(event)](event, now)
-        out = self._out[:]
+        out = self._out.copy()
         self._out.clear()
         return out
 
@@ -108,13 +108,13 @@ class Pools:
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
         replica = self._find(event.replica)
-        if replica is not None and replica.stage is Stage.STARTING:
+        if replica is not None and replica.stage is STARTING:
             replica.pool.became_ready(replica, now)
             replica.pool.dispatch(now)
 
     def _replica_unfit(self, event: ReplicaUnfit, now: float) -> None:
         replica = self._find(event.replica)
-        if replica is not None and replica.stage is Stage.STARTING:
+        if replica is not None and replica.stage is STARTING:
             self._start_failed(replica, event.failure, event.permanent, now)
 
     def _replica_lost(self, event: ReplicaLost, now: float) -> None:
@@ -122,20 +122,18 @@ class Pools:
         if replica is None:
             return
         pool = replica.pool
-        if replica.stage is Stage.STARTING:
+        if replica.stage is STARTING:
             self._start_failed(replica, event.failure, False, now)
             return
         pool.forget(replica)
         lost = list(replica.executions.values())
-        alone = sum(1 for x in lost if x.hold is Hold.ACTIVE) == 1
+        alone = sum(1 for x in lost if x.hold is ACTIVE) == 1
         orphans = [x for x in lost if x.is_current]
         for execution in lost:
             self._drop(execution)
         for execution in orphans:
             execution.action.execution = None
-        for execution in sorted(
-            orphans, key=lambda x: x.hold is Hold.ACTIVE
-        ):  # parents first: they abort their children
+        for execution in sorted(orphans, key=lambda x: x.hold is ACTIVE):  # parents first: they abort their children
             if execution.action.id in self.actions:
                 self._retry_lost(execution, event.failure, alone, now)
         pool.dispatch(now)
@@ -143,7 +141,7 @@ class Pools:
     def _retry_lost(self, execution: Execution, failure: Failure, alone: bool, now: float) -> None:
         """Its replica died under it. Only what held a slot can have killed it."""
         action = execution.action
-        suspect = execution.hold is Hold.ACTIVE and not execution.replica.innocent
+        suspect = execution.hold is ACTIVE and not execution.replica.innocent
         self._abort_children(action, now)
         verdict = action.lose(failure, alone) if suspect else None
         if verdict is None:
@@ -159,17 +157,18 @@ class Pools:
             return
         replica, pool, action = execution.replica, execution.replica.pool, execution.action
         self._drop(execution)
-        if execution.hold is Hold.ACTIVE:
+        if execution.hold is ACTIVE:
             pool.release(replica, now)
         if execution.is_current:
             action.execution = None
             if not execution.ever_parked:
                 pool.run_seconds.add(now - execution.started_at)
             if event.failure is None:
-                self._settle(action, Phase.SUCCEEDED, now, event.epoch)
+                self._settle(action, SUCCEEDED, now, event.epoch)
             else:
                 self._attempt_failed(action, event.failure, Phase.FAILED, event.epoch, now)
-        self._resume(replica)
+        if replica.resuming:
+            self._resume(replica)
         pool.freed(replica)
         pool.dispatch(now)
 
@@ -204,7 +203,7 @@ class Pools:
         execution = self.executions[self._epoch] = Execution(self._epoch, action, replica, now)
         replica.pool.add_execution(execution)
         action.execution = execution
-        action.phase = Phase.RUNNING
+        action.phase = RUNNING
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
             self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
@@ -267,16 +266,16 @@ class Pools:
 
     def _park(self, execution: Execution, now: float) -> None:
         """It has an unfinished child: its slot is free for others."""
-        if execution.hold is Hold.ACTIVE:
-            execution.hold = Hold.PARKED
+        if execution.hold is ACTIVE:
+            execution.hold = PARKED
             execution.ever_parked = True
             replica = execution.replica
             replica.pool.release(replica, now)
             self._resume(replica)
             replica.pool.freed(replica)
             replica.pool.dispatch(now)
-        elif execution.hold is Hold.RESUMING:
-            execution.hold = Hold.PARKED
+        elif execution.hold is RESUMING:
+            execution.hold = PARKED
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
@@ -284,7 +283,7 @@ class Pools:
         """Executions whose children are done come before anything new."""
         while replica.resuming and replica.pool.has_slot(replica):
             execution = replica.resuming.popleft()
-            execution.hold = Hold.ACTIVE
+            execution.hold = ACTIVE
             replica.pool.occupy(replica)
             self._hand_over(execution)
 
@@ -296,7 +295,8 @@ class Pools:
 
     def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
         self._end(action, phase, now, epoch, failure)
-        self._abort_children(action, now)
+        if action.children:
+            self._abort_children(action, now)
         parent = action.parent
         if parent is None:
             self._out.append(Deliver(action.id))
@@ -308,17 +308,18 @@ class Pools:
         if execution is None or siblings:
             self._out.append(Deliver(action.id))
             return
-        execution.hold = Hold.RESUMING
+        execution.hold = RESUMING
         execution.held = action.id
         execution.replica.resuming.append(execution)
         self._resume(execution.replica)
 
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
         del self.actions[action.id]
-        if action.phase is Phase.QUEUED:
+        if action.phase is QUEUED:
             action.pool.queued -= 1
         action.phase = phase
-        self._cancel(action, now)
+        if action.execution is not None:
+            self._cancel(action, now)
         self._out.append(Settle(action.id, phase, epoch, failure))
 
     def _abort_children(self, action: Action, now: float) -> None:
@@ -351,7 +352,7 @@ class Pools:
     def _drop(self, execution: Execution) -> None:
         del self.executions[execution.epoch]
         execution.replica.pool.remove_execution(execution)
-        if execution.hold is Hold.RESUMING:
+        if execution.hold is RESUMING:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 

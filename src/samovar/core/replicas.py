@@ -30,6 +30,11 @@ class Hold(enum.Enum):
     RESUMING = "resuming"
 
 
+# Bound to names: in Python 3.11 the attribute of an enum costs as much as a call.
+STARTING, READY, DRAINING = Stage
+ACTIVE, PARKED, RESUMING = Hold
+
+
 class Execution:
     """One attempt on one replica. It outlives its action while a cancelled attempt has not ended."""
 
@@ -39,7 +44,7 @@ class Execution:
         self.epoch = epoch
         self.action = action
         self.replica = replica
-        self.hold = Hold.ACTIVE
+        self.hold = ACTIVE
         self.started_at = now
         self.ever_parked = False
         self.held = 0  # the settled child whose delivery waits until this execution has a slot
@@ -71,7 +76,7 @@ class Replica:
     def __init__(self, name: str, pool: Pool, now: float) -> None:
         self.id = name
         self.pool = pool
-        self.stage = Stage.STARTING
+        self.stage = STARTING
         self.started_at = now
         self.ready_at = now
         self.idle_since = now
@@ -112,6 +117,21 @@ class Roster:
         shelf.append(replica)
         if replica.active < self._lowest:
             self._lowest = replica.active
+
+    def shift(self, replica: Replica, by: int) -> None:
+        """The replica on offer has one active execution more, or less."""
+        shelves = self._shelves
+        shelf = shelves[replica.active]
+        last = shelf.pop()
+        if last is not replica:
+            shelf[replica.place] = last
+            last.place = replica.place
+        replica.active = active = replica.active + by
+        shelf = shelves[active]
+        replica.place = len(shelf)
+        shelf.append(replica)
+        if active < self._lowest:
+            self._lowest = active
 
     def remove(self, replica: Replica) -> None:
         shelf = self._shelves[replica.active]

@@ -111,8 +111,6 @@ class Calls:
             capture.finish(execution, self.write)
         self._running.pop(execution.epoch, None)
         self._link.send(done)
-        if not self._running:
-            self._link.flush()  # nobody else is about to add to this batch
 
     def write(self, epoch: int, stream: str, text: str) -> None:
         self._link.send(frames.Log(epoch, stream, text))
