@@ -34,6 +34,7 @@ from samovar.ports import Report
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import payload
+from samovar.wire.blobs import Blobs
 
 __all__ = ["EmbeddedHost", "Handle", "PoolStats", "open_host"]
 
@@ -133,12 +134,13 @@ class Handle:
 class EmbeddedHost:
     def __init__(self, report: Report, on_log: OnLog) -> None:
         self.folder = tempfile.mkdtemp(prefix="samovar-")
-        self.blobs, self._blobs_lock = _blob_folder()
+        folder, self._blobs_lock = _blob_folder()
+        self.blobs = Blobs(folder, spares=True)
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.turn = Turn()
         self.helm = Helm(self.turn)
         self._keeper = Keeper(ProcessDriver(), self.helm.loop, self.turn, report)
-        self.engine = Engine(self._keeper, self.folder, self.blobs, on_log)
+        self.engine = Engine(self._keeper, self.folder, folder, on_log)
         self._prefix = f"r{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._closed = False
@@ -225,7 +227,7 @@ class EmbeddedHost:
         self.engine.hub.close()
         self.turn.release_signals()
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self.blobs, ignore_errors=True)
+        shutil.rmtree(self.blobs.folder, ignore_errors=True)
         self._blobs_lock.close()
 
 

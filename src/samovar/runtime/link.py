@@ -20,6 +20,7 @@ from samovar.sdk.context import current
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
+from samovar.wire.blobs import Blobs
 from samovar.wire.session import replica_session
 
 _READ = 256 * 1024
@@ -55,7 +56,7 @@ class Link:
     """Made in the thread of the loop; ``loop`` is set before anything is sent that the socket may not take."""
 
     def __init__(self, sock: socket.socket, replica: str) -> None:
-        self.blobs = ""
+        self.blobs = Blobs("")  # of the engine, once it has said where
         self.replica = replica
         self.loop: asyncio.AbstractEventLoop | None = None
         self.handlers: dict[type[Any], Callable[[Any], None]] = {}  # by frame

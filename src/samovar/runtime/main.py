@@ -27,6 +27,7 @@ from samovar.runtime.link import Link, die
 from samovar.runtime.loop import LinkSelector
 from samovar.sdk import alias, bundle
 from samovar.wire import frames
+from samovar.wire.blobs import Blobs
 
 BEAT = 1.0  # seconds
 
@@ -64,7 +65,7 @@ def _welcome(link: Link) -> list[Any]:
     welcome = batch[0]
     if isinstance(welcome, frames.Refuse):
         sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
-    link.blobs = welcome.blobs
+    link.blobs = Blobs(welcome.blobs)
     began = time.perf_counter()
     bundle.adopt(welcome.bundle)
     try:

@@ -136,7 +136,7 @@ _REFUSED = (msgspec.ValidationError, TypeError, ValueError, OverflowError)
 
 
 def _converter(*annotations: Any) -> Callable[[Any, Any], Any]:
-    """``msgspec.convert``; naming the types that it should take as they are costs more than the rest of a small check."""
+    """``msgspec.convert``; naming the types that it takes as they are costs more than the rest of a small check."""
     if all(_is_plain(annotation) for annotation in annotations):
         return msgspec.convert
     return functools.partial(msgspec.convert, builtin_types=_NATIVE)

@@ -74,13 +74,17 @@ class Dual(Generic[P, R]):
 
 def _host() -> Host:
     """The engine of this process. InitializationError: a replica has none."""
-    global _opened
     if bundle.in_replica or context.current.get() is not None:
         raise errors.InitializationError(
             "InitializationError",
             "run() was called in a replica, while it imported or ran a task; put run() under "
             '`if __name__ == "__main__":`, and inside a task call the other task directly',
         )
+    return _opened or _open()
+
+
+def _open() -> Host:
+    global _opened
     with _host_lock:
         if _opened is None:
             _opened = cast(Host, importlib.import_module("samovar.host").open_host())
@@ -235,7 +239,7 @@ class Runner:
         prepared, inputs = self._prepare(task, args, kwargs)
         if self.mode == "local":
             return Run(prepared, _run_here(prepared, inputs, self._run_name()))
-        return self._start(_opened or _host(), prepared, inputs)
+        return self._start(_host(), prepared, inputs)
 
     def _run_aio(self, task: Task[Any, Any], *args: Any, **kwargs: Any) -> Awaitable[Run]:
         loop = asyncio._get_running_loop()
@@ -243,7 +247,7 @@ class Runner:
             return self._run_later(task, args, kwargs)
         started = Pending(loop=loop)  # the usual case needs no coroutine, and under ``gather`` no asyncio.Task
         try:
-            started.set_result(self._start(_opened, *self._prepare(task, args, kwargs)))
+            started.set_result(self._start(_host(), *self._prepare(task, args, kwargs)))
         except Exception as error:
             started.set_exception(error)
         return started
