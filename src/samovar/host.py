@@ -23,8 +23,10 @@ from collections.abc import Callable
 from typing import Any
 
 from samovar import errors
+from samovar.core.pool import PoolStats
+from samovar.core.pools import LEASE
 from samovar.drivers.process import ProcessDriver
-from samovar.engine.engine import Engine, OnLog, PoolStats
+from samovar.engine.engine import Engine, OnLog
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
 from samovar.engine.turn import Turn
@@ -36,9 +38,10 @@ from samovar.sdk.task import Task
 from samovar.wire import payload
 from samovar.wire.blobs import Blobs
 
-__all__ = ["EmbeddedHost", "Handle", "PoolStats", "open_host"]
+__all__ = ["EmbeddedHost", "Handle", "open_host"]
 
 _STOP_GRACE = 0.5  # seconds that a replica without work has for a clean end
+_SHORTEST_LEASE = 2.0  # seconds
 _CLOSE_LIMIT = 20.0  # seconds beyond the grace
 
 Convert = Callable[[Any], Any]
@@ -133,6 +136,7 @@ class Handle:
 
 class EmbeddedHost:
     def __init__(self, report: Report, on_log: OnLog) -> None:
+        lease = _lease()
         self.folder = tempfile.mkdtemp(prefix="samovar-")
         folder, self._blobs_lock = _blob_folder()
         self.blobs = Blobs(folder, spares=True)
@@ -140,7 +144,7 @@ class EmbeddedHost:
         self.turn = Turn()
         self.helm = Helm(self.turn)
         self._keeper = Keeper(ProcessDriver(), self.helm.loop, self.turn, report)
-        self.engine = Engine(self._keeper, self.folder, folder, on_log)
+        self.engine = Engine(self._keeper, self.folder, folder, on_log, lease)
         self._prefix = f"r{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._closed = False
@@ -229,6 +233,22 @@ class EmbeddedHost:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.blobs.folder, ignore_errors=True)
         self._blobs_lock.close()
+
+
+def _lease() -> float:
+    """Seconds. InitializationError: SAMOVAR_LEASE is no number of them."""
+    text = os.environ.get("SAMOVAR_LEASE", "")
+    try:
+        seconds = float(text or LEASE)
+    except ValueError:
+        seconds = 0.0
+    if seconds < _SHORTEST_LEASE:
+        raise errors.InitializationError(
+            "InitializationError",
+            f"SAMOVAR_LEASE={text!r}: it must be a number of seconds, {_SHORTEST_LEASE:g} or more, as replicas give "
+            "a sign of life every second",
+        )
+    return seconds
 
 
 def _blob_folder() -> tuple[str, Any]:

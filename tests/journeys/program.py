@@ -55,6 +55,12 @@ async def square(x: int) -> int:
 
 
 @pair.task
+async def slow_square(x: int, seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return x * x
+
+
+@pair.task
 async def squares(n: int) -> list[int]:
     return list(await asyncio.gather(*[square(x=i) for i in range(n)]))
 

@@ -123,4 +123,4 @@ def test_cancelling_a_call_aborts_the_child(host: EmbeddedHost, tmp_path: Path) 
 
 def test_large_values_leave_nothing_behind(host: EmbeddedHost) -> None:
     result(program.echo.override(max_inline_io_bytes=2**30), value=b"x" * 5_000_000)
-    until(lambda: os.listdir(host.blobs) == ["lock"])
+    until(lambda: os.listdir(host.blobs.folder) == ["lock"])

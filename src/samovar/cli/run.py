@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import click
 
 from samovar.cli import display, options, script, values
+from samovar.core.pool import PoolStats
 from samovar.errors import BaseRuntimeError
 from samovar.model import Phase
 from samovar.sdk.controller import RunHandle
@@ -60,7 +61,7 @@ class Host(Protocol):
     """What the command uses of ``samovar.host.EmbeddedHost``."""
 
     def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> RunHandle: ...
-    def stats(self) -> Sequence[display.PoolStats]: ...
+    def stats(self) -> Sequence[PoolStats]: ...
     def close(self, grace: float = ...) -> None: ...
 
 
@@ -168,7 +169,7 @@ def _settled(host: Host, handle: RunHandle, view: display.Display) -> Any:
         raise
 
 
-def _stats(host: Host) -> Sequence[display.PoolStats]:
+def _stats(host: Host) -> Sequence[PoolStats]:
     """The pools; nothing where the engine is too busy to say, because a display is no reason to fail."""
     try:
         return host.stats()

@@ -39,6 +39,12 @@ class ReplicaReady(_Message, frozen=True):
     replica: str
 
 
+class ReplicaHeard(_Message, frozen=True):
+    """A replica that is ready has given a sign of life."""
+
+    replica: str
+
+
 class ReplicaUnfit(_Message, frozen=True):
     """A replica cannot start. ``permanent``: trying again would not help."""
 
@@ -78,7 +84,7 @@ class Tick(_Message, frozen=True):
     """Time has passed."""
 
 
-Event = OpenPool | Submit | ReplicaReady | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
+Event = OpenPool | Submit | ReplicaReady | ReplicaHeard | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
 
 
 # commands
@@ -90,10 +96,11 @@ class StartReplica(_Message, frozen=True):
 
 
 class StopReplica(_Message, frozen=True):
-    """``grace`` seconds for a clean end; 0 kills."""
+    """``grace`` seconds for a clean end; 0 kills. ``reason``: why it must end, where it is at fault itself."""
 
     replica: str
     grace: float
+    reason: str = ""
 
 
 class Assign(_Message, frozen=True):

@@ -31,6 +31,10 @@ class PoolStats(NamedTuple):
     active: int
     parked: int
     queued: int
+    done: int
+    failed: int  # aborted ones too
+    cold: int
+    warm: int
     note: str  # why the head of the queue waits; "" when nothing waits
 
 
@@ -51,6 +55,7 @@ class Pool:
         self.ready = 0
         self.awake = False  # between the first action and idle_ttl
         self.busy_at = 0.0
+        self.done = self.failed = self.cold = self.warm = 0
         self.failed_starts = 0
         self.retry_at = 0.0
         self.run_seconds = Mean()
@@ -134,6 +139,10 @@ class Pool:
     def _give(self, action: Action, replica: Replica, now: float) -> None:
         self.queued -= 1
         cold = replica.served < self.settings.concurrency and action.queued_at <= replica.ready_at
+        if cold:
+            self.cold += 1
+        else:
+            self.warm += 1
         self.occupy(replica)
         replica.served += 1
         self._assign(action, replica, cold, now)
@@ -208,7 +217,7 @@ class Pool:
 
     def became_ready(self, replica: Replica, now: float) -> None:
         replica.stage = READY
-        replica.ready_at = replica.idle_since = now
+        replica.ready_at = replica.heard_at = replica.idle_since = now
         self.start_seconds.add(now - replica.started_at)
         self.starting -= 1
         self.ready += 1
@@ -241,10 +250,18 @@ class Pool:
             replica.stopping = True
             self._out.append(StopReplica(replica.id, grace))
 
-    def kill(self, replica: Replica) -> None:
+    def kill(self, replica: Replica, reason: str = "") -> None:
         """It ends now, with what runs on it; until it has, nothing new is given to it."""
         self.drain(replica)
-        self.stop(replica, 0.0)
+        if not replica.killed:
+            replica.killed = replica.stopping = True
+            self._out.append(StopReplica(replica.id, 0.0, reason))
+
+    def kill_silent(self, now: float, lease: float) -> None:
+        """A replica that is not heard of is stopped, hung or cut off: what it runs is better run elsewhere."""
+        for replica in list(self.replicas.values()):
+            if replica.stage is not STARTING and now - replica.heard_at > lease and not replica.killed:
+                self.kill(replica, f"it has not been heard of for {now - replica.heard_at:.0f} s")
 
     def forget(self, replica: Replica) -> None:
         """The replica is gone."""
@@ -335,6 +352,10 @@ class Pool:
             held.count(ACTIVE),
             len(held) - held.count(ACTIVE),
             self.queued,
+            self.done,
+            self.failed,
+            self.cold,
+            self.warm,
             self.note(now),
         )
 

@@ -21,6 +21,7 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
@@ -32,6 +33,10 @@ from samovar.core.pool import Pool, PoolStats
 from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
 from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase
+
+LEASE = 30.0
+"""Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
+looks the same from outside, so this is generous; a process or a connection that ends is seen at once."""
 
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
@@ -49,17 +54,19 @@ _TIMEOUT_TEXT = {
 
 
 class Pools:
-    def __init__(self) -> None:
+    def __init__(self, lease: float = LEASE) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}
         self._out: list[Command] = []
         self._epoch = 0
+        self._lease = lease
         self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
             ReplicaReady: self._replica_ready,
+            ReplicaHeard: self._replica_heard,
             ReplicaUnfit: self._replica_unfit,
             ReplicaLost: self._replica_lost,
             Finished: self._finished,
@@ -111,6 +118,11 @@ class Pools:
         if replica is not None and replica.stage is STARTING:
             replica.pool.became_ready(replica, now)
             replica.pool.dispatch(now)
+
+    def _replica_heard(self, event: ReplicaHeard, now: float) -> None:
+        replica = self._find(event.replica)
+        if replica is not None:
+            replica.heard_at = now
 
     def _replica_unfit(self, event: ReplicaUnfit, now: float) -> None:
         replica = self._find(event.replica)
@@ -194,6 +206,7 @@ class Pools:
             else:
                 self._timed_out(number, kind, now)
         for pool in self.pools.values():
+            pool.kill_silent(now, self._lease)
             pool.tick(now)
 
     # attempts
@@ -318,6 +331,10 @@ class Pools:
         if action.phase is QUEUED:
             action.pool.queued -= 1
         action.phase = phase
+        if failure is None:
+            action.pool.done += 1
+        else:
+            action.pool.failed += 1
         if action.execution is not None:
             self._cancel(action, now)
         self._out.append(Settle(action.id, phase, epoch, failure))

@@ -60,9 +60,11 @@ class Replica:
         "active",
         "alone",
         "executions",
+        "heard_at",
         "id",
         "idle_since",
         "innocent",
+        "killed",
         "place",
         "pool",
         "ready_at",
@@ -79,6 +81,7 @@ class Replica:
         self.stage = STARTING
         self.started_at = now
         self.ready_at = now
+        self.heard_at = now
         self.idle_since = now
         self.active = 0
         self.served = 0
@@ -88,6 +91,7 @@ class Replica:
         self.alone = False  # it runs a suspect, which nobody may join
         self.innocent = False  # it is killed for a cancelled execution: nobody else on it is a suspect
         self.stopping = False  # StopReplica was said
+        self.killed = False  # and with no grace
 
 
 class Roster:

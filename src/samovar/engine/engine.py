@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from samovar import errors
 from samovar.core.actions import ABORTED
@@ -25,6 +25,7 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
@@ -34,7 +35,8 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Pools
+from samovar.core.pool import PoolStats
+from samovar.core.pools import LEASE, Pools
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
@@ -44,49 +46,26 @@ from samovar.wire import frames
 
 _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 
+STALLED = 2.0  # seconds for which an event loop has not answered
+
 OnLog = Callable[[str, str, str], None]  # label, stream, text
-
-
-class PoolStats(NamedTuple):
-    """One pool at one moment, for people."""
-
-    name: str
-    starting: int
-    ready: int
-    draining: int
-    slots: int
-    active: int
-    parked: int
-    queued: int
-    done: int
-    failed: int
-    cold: int
-    warm: int
-    note: str
-
-
-class _Counts:
-    __slots__ = ("cold", "done", "failed", "warm")
-
-    def __init__(self) -> None:
-        self.done = self.failed = self.cold = self.warm = 0
 
 
 class Engine:
     """``folder`` (0700) takes the socket, ``blobs`` the large values; both belong to the caller."""
 
-    def __init__(self, keeper: Keeper, folder: str, blobs: str, on_log: OnLog) -> None:
+    def __init__(self, keeper: Keeper, folder: str, blobs: str, on_log: OnLog, lease: float = LEASE) -> None:
         self.hub = Hub(os.path.join(folder, "engine.sock"), self)
         self._keeper = keeper
         self._on_log = on_log
         self._blobs = blobs
-        self._pools = Pools()
+        self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
         self._environments: dict[str, Environment] = {}  # by pool
-        self._counts: dict[str, _Counts] = {}
         self._links: dict[str, Link] = {}  # by replica
         self._tokens: dict[str, str] = {}  # of replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
+        self._reasons: dict[str, str] = {}  # why a replica had to end
         self._names: dict[int, tuple[TaskSpec, str]] = {}  # id of a spec → the spec, kept alive, and its pool
         self._actions = 0
         self._unflushed: list[Link] = []
@@ -113,12 +92,12 @@ class Engine:
     # for people
 
     def stats(self) -> list[PoolStats]:
-        found = []
-        for pool in self._pools.stats(time.monotonic()):
-            count = self._counts[pool.name]
-            done = (count.done, count.failed, count.cold, count.warm)
-            found.append(PoolStats(*pool[:-1], *done, pool.note))
-        return found
+        """Every pool; a note where something keeps it from its work."""
+        stalled = {link.replica.rpartition("-")[0]: link for link in self._links.values() if link.lag > STALLED}
+        return [
+            pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool
+            for pool in self._pools.stats(time.monotonic())
+        ]
 
     # what a script asks for
 
@@ -201,7 +180,6 @@ class Engine:
         known = self._environments.get(name)
         if known is None or known.settings != environment.settings:
             self._environments[name] = environment
-            self._counts.setdefault(name, _Counts())
             self._handle(OpenPool(name, environment.settings))
         return name
 
@@ -288,7 +266,8 @@ class Engine:
         self._on_log(work.label if work is not None else link.replica, frame.stream, frame.text)
 
     def _beat(self, link: Link, frame: frames.Beat) -> None:
-        """A replica beats so that its engine hears of a death of the machine under it; nothing to decide yet."""
+        link.lag = frame.lag
+        self._handle(ReplicaHeard(link.replica))
 
     # commands
 
@@ -299,11 +278,6 @@ class Engine:
         link = self._links[command.replica]
         link.running[command.epoch] = work
         task = work.task
-        count = self._counts[work.pool]
-        if command.cold:
-            count.cold += 1
-        else:
-            count.warm += 1
         frame = frames.Run(
             command.epoch,
             task.name,
@@ -323,11 +297,7 @@ class Engine:
         work = self._works[command.action]
         work.phase = command.phase
         work.epoch = 0
-        count = self._counts[work.pool]
-        if command.failure is None:
-            count.done += 1
-        else:
-            count.failed += 1
+        if command.failure is not None:
             work.failure = command.failure
             self._discard(work.result_blobs)
             work.result_blobs = ()
@@ -359,6 +329,8 @@ class Engine:
         self._keeper.start(replica, self._environments[command.pool], boot, self)
 
     def _stop_replica(self, command: StopReplica) -> None:
+        if command.reason:
+            self._reasons[command.replica] = command.reason
         self._keeper.stop(command.replica, command.grace)
 
     # what the keeper tells
@@ -382,8 +354,11 @@ class Engine:
         self._links.pop(replica, None)
         self._tokens.pop(replica, None)
 
-    @staticmethod
-    def _why(environment: Environment, replica: str, ended: Exit) -> Failure:
+    def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
+        reason = self._reasons.pop(replica, "")
+        if reason:
+            text = f"replica {replica} of environment '{environment.name}' was killed: {reason}"
+            return Failure("system", "RuntimeSystemError", text, worker=replica)
         output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
         if ended.out_of_memory:
             limit = environment.limits.memory or 0
@@ -405,3 +380,7 @@ class Engine:
         for name in blobs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._blobs, os.path.basename(name)))
+
+
+def _stalled(link: Link) -> str:
+    return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"

@@ -25,6 +25,7 @@ class Link:
         self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
+        self.lag = 0.0  # seconds for which its event loop has not answered
         self.outbox: list[Any] = []  # frames of this turn
         self._hub = hub
         self._unsent = bytearray()
