@@ -40,7 +40,7 @@ GREEDY = "import time\ntaken = []\nwhile True:\n    taken.append(bytearray(b'x')
 BURST = """
 import re
 try:
-    taken = bytearray(b"x") * (2 << 30)
+    taken = b"x" * (2 << 30)
 except MemoryError:
     print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1], flush=True)
     raise
