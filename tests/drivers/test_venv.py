@@ -64,12 +64,12 @@ def leaf(tmp_path) -> str:
     return make_wheel(tmp_path, "assam")
 
 
-def make_wheel(directory: Path, tea: str) -> str:
-    path = directory / "leaf-1.0-py3-none-any.whl"
-    metadata = "leaf-1.0.dist-info"
+def make_wheel(directory: Path, tea: str, version: str = "1.0") -> str:
+    path = directory / f"leaf-{version}-py3-none-any.whl"
+    metadata = f"leaf-{version}.dist-info"
     files = {
         "leaf.py": f"TEA = {tea!r}\n",
-        f"{metadata}/METADATA": "Metadata-Version: 2.1\nName: leaf\nVersion: 1.0\n",
+        f"{metadata}/METADATA": f"Metadata-Version: 2.1\nName: leaf\nVersion: {version}\n",
         f"{metadata}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{metadata}/RECORD": "leaf.py,,\n",
     }
@@ -146,6 +146,13 @@ def test_two_at_once_build_once(leaf):
     assert len([line for line in lines if "done" in line]) == 1
 
 
+def shelve(here: Path, tea: str) -> None:
+    """Another wheel beside those that are there: pip takes the newest."""
+    shelf = here / "wheels"
+    shelf.mkdir(exist_ok=True)
+    make_wheel(shelf, tea, f"{1 + len(list(shelf.iterdir()))}.0")
+
+
 @pytest.mark.parametrize(
     ("image", "make"),
     [
@@ -153,10 +160,7 @@ def test_two_at_once_build_once(leaf):
         (ImageSpec(packages=("./leaf",)), lambda here, tea: make_project(here / "leaf", tea)),
         (ImageSpec(packages=("-e ./leaf",)), lambda here, tea: make_project(here / "leaf", tea)),
         (ImageSpec(layers=(("pip_option", "--editable=leaf"),)), lambda here, tea: make_project(here / "leaf", tea)),
-        (
-            ImageSpec(packages=("leaf",), layers=(("pip_option", "--no-index -f ./wheels"),)),
-            lambda here, tea: shelve(here, tea),
-        ),
+        (ImageSpec(packages=("leaf",), layers=(("pip_option", "--no-index -f ./wheels"),)), shelve),
     ],
     ids=["wheel", "project", "editable", "editable option", "find links"],
 )
@@ -170,11 +174,6 @@ def test_a_local_package_that_has_changed_is_installed_anew(tmp_path, monkeypatc
     second, _ = ensure(image)
     assert second != first
     assert tea_in(second) == "darjeeling"
-
-
-def shelve(here: Path, tea: str) -> None:
-    (here / "wheels").mkdir(exist_ok=True)
-    make_wheel(here / "wheels", tea)
 
 
 @pytest.mark.parametrize(
