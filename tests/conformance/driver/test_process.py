@@ -493,3 +493,12 @@ def test_a_cancelled_start_leaves_neither_process_nor_group():
         assert not [path for parent in groups._parents.values() for path in parent.glob(f"samovar-{os.getpid()}-*")]
 
     run(test())
+
+
+def test_the_old_hierarchies_are_divided_below_the_group_we_are_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "_own_groups", lambda: {"memory": "/a/b", "cpu": "/", "cpuset": "/", "": "/"})
+    for directory in ("memory/a/b", "cpu", "cpuset"):
+        (tmp_path / directory).mkdir(parents=True)
+    assert Groups.find(tmp_path)._parents == {"memory": tmp_path / "memory/a/b", "cpu": tmp_path / "cpu"}
+    monkeypatch.setattr(limits, "_own_groups", lambda: {"memory": "/seen/from/outside"})
+    assert Groups.find(tmp_path) is None
