@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from samovar.errors import ImageBuildError
+from samovar.images import contents
 from samovar.model import ImageSpec
 from samovar.ports import Report
 
@@ -32,6 +33,7 @@ OUTPUT_CHARS = 2000
 
 OLDEST_PYTHON = (3, 11)  # what samovar itself needs
 
+_INSTALLING = ("-r", "--requirement", *contents.EDITABLE)  # options that bring packages
 _COMPLETE = ".complete"
 _LOCK_POLL = 0.05  # seconds
 _TO_UV = (
@@ -54,7 +56,7 @@ async def ensure(image: ImageSpec, report: Report) -> str:
     if not wishes and image.python_version in (None, _running()):
         return sys.executable
     _refuse_old_python(image)
-    home = _cache() / _digest(image, wishes)
+    home = _cache() / await asyncio.to_thread(_digest, image, wishes)
     if not _is_complete(home):
         home.parent.mkdir(parents=True, exist_ok=True)
         async with _locked(home.with_suffix(".lock")):
@@ -74,8 +76,10 @@ async def _build(home: Path, image: ImageSpec, wishes: Sequence[str], report: Re
     try:
         await _run([uv, "venv", "--python", wanted, str(home)], image)
         report(f"image: installing {count} packages")
-        install = [uv, "pip", "install", "--python", str(_python_of(home)), *_own_needs(), *wishes]
-        await _run(install, image)
+        install = [uv, "pip", "install", "--python", str(_python_of(home)), *_own_needs()]
+        await _run(install, image)  # first, and without the image's options: its index need not have them
+        if wishes:
+            await _run([*install, *wishes], image)
         _link_samovar(home)
         (home / _COMPLETE).touch()
     except BaseException:
@@ -128,9 +132,11 @@ def _wishes(image: ImageSpec) -> list[str]:
             found += shlex.split(argument)
         elif kind == "uv_project":
             found += ["-r", argument]
-    if not image.packages and "-r" not in found:
+    for package in image.packages:
+        found += shlex.split(package) if package.startswith("-") else [package]
+    if not image.packages and not any(word.partition("=")[0] in _INSTALLING for word in found):
         return []  # options alone install nothing
-    return [*found, *image.packages]
+    return found
 
 
 def _warn_of_layers(image: ImageSpec, report: Report) -> None:
@@ -160,17 +166,9 @@ def _cache() -> Path:
 
 def _digest(image: ImageSpec, wishes: Sequence[str]) -> str:
     python = image.python_version or _running()
-    texts = [_text_of(argument) for kind, argument in image.layers if kind == "uv_project"]
     base = [sys.base_prefix, sys.version] if python == _running() else []
-    parts = [list(wishes), texts, python, base, str(_samovar()), _own_needs()]
+    parts = [list(wishes), contents.digest(wishes), python, base, str(_samovar()), _own_needs()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
-
-
-def _text_of(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except OSError:
-        return ""  # uv will say what is wrong with it
 
 
 def _own_needs() -> list[str]:

@@ -35,9 +35,9 @@ PROGRAMS = {
     "succeed": "pass",
     "fail": "import sys; sys.exit(7)",
     "die": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-    "polite": (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5));"
-        "print('ready', flush=True); time.sleep(600)"
+    "polite": (  # sigwait: a handler that runs just before sleep begins would not end it
+        "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
+        "print('ready', flush=True); signal.sigwait([signal.SIGTERM]); sys.exit(5)"
     ),
     "stubborn": (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);print('ready', flush=True); time.sleep(600)"
