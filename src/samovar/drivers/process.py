@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from samovar.drivers.family import Family
+from samovar import family
 from samovar.drivers.limits import Group, Groups, Sampler, bound_data, was_refused_memory
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import venv
@@ -38,6 +38,9 @@ TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024  # a longer line is handed on in pieces
 _DRAIN_READS = 64  # after the end; a process that escaped the kill might write for ever
+
+_KILL_TRIES = 100
+_KILL_EVERY = 0.02  # seconds: a process is gone a moment after its kill
 
 OnOutput = Callable[[str, str], None]
 """Takes the replica and one line of what it wrote, without the newline."""
@@ -86,7 +89,7 @@ class ProcessDriver:
             raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
         python = self._pythons[environment.image]
         started = _Replica(replica, self._on_output, self._removals)
-        given = {**_python_variables(python), **variables(environment, boot), **started.family.variables}
+        given = {**_python_variables(python), **variables(environment, boot), family.VARIABLE: started.family}
         started.spawn([python, *self._command], given, environment)
         self._replicas[replica] = started
         try:
@@ -159,7 +162,7 @@ class _Replica:
     def __init__(self, name: str, on_output: OnOutput | None, removals: set[asyncio.Task[None]]) -> None:
         self.name = name
         self.pid = 0
-        self.family = Family()
+        self.family = family.new()
         self.group: Group | None = None
         self.can_be_refused_memory = False
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -240,7 +243,7 @@ class _Replica:
             self.group.kill()
         status = self._process.wait()  # does not block: it is dead, and this reaps it
         how = self._exit(status, self._output.finish())
-        leftovers = self.family.end() if self.group is None else self.group.remove()
+        leftovers = _end_family(self.family) if self.group is None else self.group.remove()
         self._removal = self._loop.create_task(leftovers)
         self._removals.add(self._removal)
         self._removal.add_done_callback(self._removals.discard)
@@ -372,6 +375,14 @@ def _python_path(inherited: str) -> str:
         if home not in (*site.getsitepackages(), site.getusersitepackages(), *found):
             found.append(home)
     return os.pathsep.join(found)
+
+
+async def _end_family(mark: str) -> None:
+    """Kill all that are left, and again what they have started meanwhile; gives up quietly after 2 s."""
+    for _ in range(_KILL_TRIES):
+        if not await asyncio.to_thread(family.kill, mark):
+            return
+        await asyncio.sleep(_KILL_EVERY)
 
 
 def _on_death(loop: asyncio.AbstractEventLoop, pid: int, call: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from samovar import family
 from samovar.sdk.context import current
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
@@ -199,6 +200,8 @@ class Link:
 
 def die() -> NoReturn:
     """The engine is gone, and with it every reason to live: end this replica and all that it started."""
+    if mark := os.environ.get(family.VARIABLE):
+        family.kill(mark)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
