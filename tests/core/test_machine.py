@@ -13,6 +13,7 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Deliver,
     Drain,
     Event,
@@ -77,6 +78,10 @@ class AnyOrder(RuleBasedStateMachine):
                 assert command.replica not in self.stopping, "work for a replica that drains"
                 assert command.epoch not in self.running
                 self.running[command.epoch] = (command.replica, command.action)
+            elif isinstance(command, ClosePool):
+                left = [r for r in (*self.starting, *self.ready) if r.startswith(f"{command.pool}-")]
+                assert not left, "a pool with replicas is forgotten"
+                self.tell(OpenPool(command.pool, self.pool_settings[command.pool]))
             elif isinstance(command, Cancel):
                 self.cancelled.add(command.epoch)
             elif isinstance(command, Settle):

@@ -9,6 +9,7 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Deliver,
     Drain,
     Finished,
@@ -659,6 +660,30 @@ def test_suspects_aborted_while_no_replica_serves() -> None:
         bench(Abort(suspect))
     bench.submit()
     assert bench(ReplicaReady("p-2"))
+
+
+def test_a_drained_pool_is_forgotten_when_it_was_empty_for_its_idle_ttl() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    action = bench.submit()
+    replica = bench.replica(action)
+    bench(Finished(bench.epoch(action)))
+    bench(Drain("p"))
+    bench(ReplicaLost(replica, DEATH))
+    assert bench.tick(4) == []
+    assert bench.tick(1) == [ClosePool("p")]
+    assert bench.pools.stats(bench.now) == []
+    bench.pool(ready=1)
+    assert bench.open(bench.submit())
+
+
+def test_a_drained_pool_that_is_opened_again_stays() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    bench(Drain("p"))
+    bench(ReplicaLost("p-1", DEATH))
+    bench(OpenPool("p", PoolSettings(min_replicas=0, idle_ttl=5.0)))
+    assert bench.tick(60) == []
 
 
 # leases

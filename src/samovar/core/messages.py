@@ -75,7 +75,10 @@ class Abort(_Message, frozen=True):
 
 
 class Drain(_Message, frozen=True):
-    """Stop a pool for good when its work is done: nothing new is started for it unless work remains."""
+    """Stop a pool for good when its work is done: nothing new is started for it unless work remains.
+
+    When it has been empty for its idle_ttl it is forgotten.
+    """
 
     pool: str
 
@@ -139,4 +142,10 @@ class Deliver(_Message, frozen=True):
     action: int
 
 
-Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver
+class ClosePool(_Message, frozen=True):
+    """A drained pool is forgotten: it has no replica and no work, and whoever wants it again opens it again."""
+
+    pool: str
+
+
+Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | ClosePool

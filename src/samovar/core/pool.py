@@ -53,6 +53,7 @@ class Pool:
         self.executions = 0  # all that live here, parked ones too
         self.starting = 0
         self.ready = 0
+        self.drained = False  # for good: nobody will want it again
         self.awake = False  # between the first action and idle_ttl
         self.busy_at = 0.0
         self.done = self.failed = self.cold = self.warm = 0
@@ -79,6 +80,10 @@ class Pool:
         else:
             self.queue.appendleft(action)
         self._queued(action, now)
+
+    def is_over(self, now: float) -> bool:
+        """Drained, and empty for long enough for everybody to have seen its figures."""
+        return self.drained and not self.replicas and not self.queued and now - self.busy_at >= self.settings.idle_ttl
 
     def _queued(self, action: Action, now: float) -> None:
         action.phase = QUEUED

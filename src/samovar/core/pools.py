@@ -15,6 +15,7 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Command,
     Deliver,
     Drain,
@@ -92,6 +93,7 @@ class Pools:
         if pool is None:
             self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
         else:
+            pool.drained = False
             pool.configure(event.settings, now)
 
     def _submit(self, event: Submit, now: float) -> None:
@@ -192,6 +194,7 @@ class Pools:
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
+        pool.drained = True
         pool.fall_asleep()
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
@@ -205,9 +208,12 @@ class Pools:
                 self._retry_now(number, now)
             else:
                 self._timed_out(number, kind, now)
-        for pool in self.pools.values():
+        for pool in list(self.pools.values()):
             pool.kill_silent(now, self._lease)
             pool.tick(now)
+            if pool.is_over(now):
+                del self.pools[pool.name]
+                self._out.append(ClosePool(pool.name))
 
     # attempts
 

@@ -20,6 +20,7 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Deliver,
     Drain,
     Event,
@@ -87,6 +88,7 @@ class Engine:
             Cancel: self._cancel,
             StartReplica: self._start_replica,
             StopReplica: self._stop_replica,
+            ClosePool: self._close_pool,
         }
 
     # for people
@@ -332,6 +334,9 @@ class Engine:
         if command.reason:
             self._reasons[command.replica] = command.reason
         self._keeper.stop(command.replica, command.grace)
+
+    def _close_pool(self, command: ClosePool) -> None:
+        del self._environments[command.pool]
 
     # what the keeper tells
 
