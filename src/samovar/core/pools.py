@@ -249,31 +249,29 @@ class Pools:
     def _timed_out(self, number: int, kind: str, now: float) -> None:
         if kind == "run":
             execution = self.executions.get(number)
-            action = execution.action if execution is not None and execution.is_current else None
-        else:
-            action = self.actions.get(number)
-        if action is None or (kind == "queue" and action.attempts):
+            if execution is not None and execution.is_current:
+                action = execution.action
+                self._cancel(execution, now)
+                self._attempt_failed(action, self._timeout(action, kind), Phase.TIMED_OUT, number, now)
             return
-        failure = Failure("user", _TIMEOUTS[kind], f"{_TIMEOUT_TEXT[kind]} ({self._bound(action, kind):g} s)")
-        if kind == "run":
-            self._cancel(action, now)
-            self._attempt_failed(action, failure, Phase.TIMED_OUT, number, now)
-        else:
-            self._settle(action, Phase.TIMED_OUT, now, 0, failure)
+        waiting = self.actions.get(number)
+        if waiting is not None and not (kind == "queue" and waiting.attempts):
+            self._settle(waiting, Phase.TIMED_OUT, now, 0, self._timeout(waiting, kind))
+
+    def _timeout(self, action: Action, kind: str) -> Failure:
+        return Failure("user", _TIMEOUTS[kind], f"{_TIMEOUT_TEXT[kind]} ({self._bound(action, kind):g} s)")
 
     @staticmethod
     def _bound(action: Action, kind: str) -> float:
         bounds = action.timeouts
         return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[kind] or 0.0
 
-    def _cancel(self, action: Action, now: float) -> None:
-        """The action's execution is no longer wanted; it keeps its slot until it has ended."""
-        execution = action.execution
-        if execution is not None:
-            action.execution = None
-            self._hand_over(execution)
-            self._out.append(Cancel(execution.replica.id, execution.epoch))
-            self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
+    def _cancel(self, execution: Execution, now: float) -> None:
+        """The execution is no longer wanted; it keeps its slot until it has ended."""
+        execution.action.execution = None
+        self._hand_over(execution)
+        self._out.append(Cancel(execution.replica.id, execution.epoch))
+        self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
         execution = self.executions.get(epoch)
@@ -342,7 +340,7 @@ class Pools:
         else:
             action.pool.failed += 1
         if action.execution is not None:
-            self._cancel(action, now)
+            self._cancel(action.execution, now)
         self._out.append(Settle(action.id, phase, epoch, failure))
 
     def _abort_children(self, action: Action, now: float) -> None:

@@ -393,21 +393,6 @@ def test_a_loop_in_another_thread():
     assert [how.code for how in ends] == [7]
 
 
-def test_on_uvloop():
-    uvloop = pytest.importorskip("uvloop")
-
-    async def test():
-        world = process("polite")
-        await world.driver.start("r", PLAIN, {})
-        await world.line()
-        await soon(world.driver.stop("r", SECONDS))
-        assert (await soon(world.driver.wait("r"))).code == 5
-        await world.driver.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(test())
-
-
 def test_a_gpu_that_is_not_there_is_said_once(monkeypatch):
     monkeypatch.setattr(process_module.glob, "glob", lambda pattern: [])
     lines: list[str] = []
