@@ -43,8 +43,7 @@ class Helm:
         self.is_taken = False  # others than the own thread run the engine, or did a moment ago: the gate is shut
         self._moves = 0  # of others than the own thread
         self._seen = 0  # moves at the last look
-        self._seat = threading.Lock()  # of the one thread that steers
-        self._seated = 0  # the thread that waits in the seat
+        self._seated = 0  # the one thread that steers
         self._followers = 0  # threads that wait beside it
         self._aboard: dict[asyncio.AbstractEventLoop, int] = {}  # loop → futures that it awaits
         self._unsent = 0  # submissions since the last flush
@@ -91,7 +90,7 @@ class Helm:
             in_use, self._seen = self._moves != self._seen, self._moves
             if not in_use:
                 if self._seated:
-                    return  # it waits for long, sees whatever comes, and opens the gate when it leaves
+                    return  # a thread waits for long: it sees whatever comes, and opens the gate when it leaves
                 self._open()
                 self._engine.flush()
         if in_use:
@@ -134,7 +133,7 @@ class Helm:
             self._engine.flush()
 
     def arrived(self) -> None:
-        """An outcome is there, which the thread in the seat may wait for while this is another."""
+        """An outcome is there, and the thread that steers may be waiting for it, in a poll that ends for bytes only."""
         if self._seated and self._seated != threading.get_ident():
             self._hub.wake()
 
@@ -142,32 +141,30 @@ class Helm:
 
     def steer(self, awaited: Awaited, timeout: float | None) -> bool:
         """Run the engine until the outcome is there, at most ``timeout`` seconds. False: another thread steers."""
-        if not self._seat.acquire(blocking=False):
-            return False
         began = time.monotonic()
+        seated = False
         try:
             with self._turn:
-                self._take()
-                self._engine.flush()
-            self._steer(awaited, None if timeout is None else began + timeout)
+                if not self._seated:
+                    self._seated, seated = threading.get_ident(), True
+                    self._take()
+                    self._engine.flush()
+            if seated:
+                self._steer(awaited, None if timeout is None else began + timeout)
         finally:
-            self._seated = 0
-            self._seat.release()
-            if self._followers or time.monotonic() - began > _LONG:
+            if seated:
                 with self._turn:
-                    self._open()
-        return True
+                    self._seated = 0
+                    if self._followers or time.monotonic() - began > _LONG:
+                        self._open()
+        return seated
 
     def _steer(self, awaited: Awaited, end: float | None) -> None:
-        poll, me = self._hub.poll, threading.get_ident()
         left = -1.0
-        while True:
+        while awaited.outcome is None:
             if end is not None and (left := end - time.monotonic()) <= 0:
                 return
-            self._seated = me
-            if awaited.outcome is not None:
-                return
-            ready = poll(left)
+            ready = self._hub.poll(left)
             if ready:
                 with self._turn:
                     self._moves += 1
