@@ -24,7 +24,7 @@ from samovar.wire import frames, payload
 from samovar.wire.blobs import Blobs
 from samovar.wire.session import replica_session
 
-_READ = 256 * 1024
+_READ = 64 * 1024  # a larger buffer would be mapped and unmapped at each read
 
 
 class Call(Pending):
