@@ -10,7 +10,6 @@ an empty environment escapes.
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 
 VARIABLE = "SAMOVAR_FAMILY"
@@ -18,7 +17,7 @@ VARIABLE = "SAMOVAR_FAMILY"
 
 def new() -> str:
     """A mark, to be the value of the variable."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def kill(mark: str) -> bool:

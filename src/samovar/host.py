@@ -13,7 +13,6 @@ import fcntl
 import gc
 import itertools
 import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -145,7 +144,7 @@ class EmbeddedHost:
         self.helm = Helm(self.turn)
         self._keeper = Keeper(ProcessDriver(), self.helm.loop, self.turn, report)
         self.engine = Engine(self._keeper, self.folder, folder, on_log, lease)
-        self._prefix = f"r{secrets.token_hex(4)}"
+        self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)
         self._closed = False
         self.turn.keep_signals()

@@ -8,8 +8,8 @@ of it waits, logs or touches a file.
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -209,7 +209,7 @@ class Engine:
             reason = "the first frame must be a hello"
         elif hello.version != frames.VERSION:
             reason = f"protocol {hello.version} is spoken, this engine speaks {frames.VERSION}"
-        elif not secrets.compare_digest(self._tokens.get(hello.replica, "-"), hello.token):
+        elif not self._is_token_of(hello.replica, hello.token):
             reason = "unknown replica or wrong token"
         if reason:
             self._send(link, frames.Refuse(reason))
@@ -220,6 +220,10 @@ class Engine:
         del self._tokens[hello.replica]
         pool = hello.replica.rpartition("-")[0]
         self._send(link, frames.Welcome(self._environments[pool].bundle, self._blobs))
+
+    def _is_token_of(self, replica: str, token: str) -> bool:
+        wanted = self._tokens.get(replica)
+        return wanted is not None and hmac.compare_digest(wanted.encode(), token.encode())
 
     def _ready(self, link: Link, frame: frames.Ready) -> None:
         self._handle(ReplicaReady(link.replica))
@@ -326,7 +330,7 @@ class Engine:
     def _start_replica(self, command: StartReplica) -> None:
         replica = command.replica
         self._kept.add(replica)
-        self._tokens[replica] = token = secrets.token_hex(16)
+        self._tokens[replica] = token = os.urandom(16).hex()
         boot = {"SAMOVAR_ENGINE": self.hub.address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
         self._keeper.start(replica, self._environments[command.pool], boot, self)
 

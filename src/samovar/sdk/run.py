@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import re
-import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -275,7 +275,7 @@ class Runner:
         return Run(task, host.start(task, inputs, self.name or "", context or None))
 
     def _run_name(self) -> str:
-        return self.name or "r" + secrets.token_hex(8)
+        return self.name or "r" + os.urandom(8).hex()
 
 
 class _Finished:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import secrets
 import weakref
 
 KEPT_BYTES = 128 * 1024 * 1024
@@ -31,7 +30,7 @@ class Blobs:
 
     def write(self, view: memoryview) -> str:
         """Write a new blob; gives its name."""
-        name = secrets.token_hex(8)
+        name = os.urandom(8).hex()
         fd = self._create(os.path.join(self.folder, name))
         try:
             with view.cast("B") as rest:
