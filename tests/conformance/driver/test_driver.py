@@ -9,7 +9,7 @@ import pytest
 
 from samovar.drivers.process import variables
 from samovar.errors import ReplicaStartError
-from samovar.model import Environment, Exit, ImageSpec
+from samovar.model import Environment, Exit, ImageSpec, SecretSpec
 
 from .worlds import SECONDS
 
@@ -152,7 +152,7 @@ def test_variables_of_image_environment_secret_and_boot(world, monkeypatch):
         "e",
         image=ImageSpec(env_vars=(("IMAGE", "i"), ("PLAIN", "overridden"))),
         env_vars=(("PLAIN", "p"), ("BOOT", "overridden")),
-        secrets=(("PASSWORD", "db_password"),),
+        secrets=(SecretSpec("PASSWORD", "db_password"),),
     )
 
     async def test():
@@ -174,7 +174,7 @@ def test_an_absent_secret_refuses_the_start(world, monkeypatch):
     async def test():
         here = world("succeed")
         with pytest.raises(ReplicaStartError, match=r"environment 'e' needs the secret 'db_password'.*DB_PASSWORD"):
-            await here.driver.start("r", Environment("e", secrets=(("PASSWORD", "db_password"),)), {})
+            await here.driver.start("r", Environment("e", secrets=(SecretSpec("PASSWORD", "db_password"),)), {})
         await here.driver.start("r", PLAIN, {})  # the name was not taken
         await soon(here.driver.wait("r"))
         await here.driver.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
+from samovar.drivers.container import ContainerDriver
+from samovar.drivers.container_spec import Shared
 from samovar.drivers.fake import FakeDriver, OnStart
 from samovar.drivers.process import ProcessDriver
 from samovar.model import Environment, Exit
@@ -91,4 +94,14 @@ async def _sleep(program: str) -> int:
     return 5
 
 
-WORLDS = {"fake": fake, "process": process}
+def container(program: str) -> World:
+    """Needs the API of a container engine at SAMOVAR_CONTAINER_SOCKET, and the id of an image in CONTAINER_IMAGE."""
+
+    async def ensure(docker: object, image: object, report: object) -> str:
+        return os.environ["CONTAINER_IMAGE"]
+
+    command = ("-c", PROGRAMS.get(program, program))
+    return World(lambda world: ContainerDriver(Shared(), ensure, command, world.hear))
+
+
+WORLDS = {"container": container, "fake": fake, "process": process}
