@@ -13,6 +13,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import secrets as tokens
 import signal
 import socket
@@ -177,7 +178,9 @@ class ContainerDriver:
         docker = await dockerapi.connect()
         try:
             kind = (await dockerapi.server(docker)).kind
-            options = (await docker.system.info()).get("SecurityOptions") or ()
+            rootless = False
+            if os.getuid() != 0:
+                rootless = "name=rootless" in ((await docker.system.info()).get("SecurityOptions") or ())
             api = _Api(docker)
             await self._sweep(api)
         except BaseException as error:
@@ -186,7 +189,7 @@ class ContainerDriver:
                 message = f"the container engine does not answer as it should: {_text(error)}"
                 raise InitializationError("InitializationError", message) from error
             raise
-        return api, spec.User.for_engine(kind, "name=rootless" in options)
+        return api, spec.User.for_engine(kind, rootless)
 
     async def _sweep(self, api: _Api) -> None:
         """Remove the containers of engines of this machine that live no more, and their folders."""
@@ -199,12 +202,13 @@ class ContainerDriver:
     async def _image(self, api: _Api, image: ImageSpec, report: Report) -> spec.Image:
         found = await self._ensure(api.docker, image, report)
         try:
-            labels = (await api.docker.images.inspect(found))["Config"].get("Labels") or {}
+            about = (await api.docker.images.inspect(found))["Config"]
         except dockerapi.UNREACHABLE as error:
             raise ImageBuildError(f"the image {found} cannot be read: {_text(error)}") from error
-        if PYTHON not in labels:
+        python = (about.get("Labels") or {}).get(PYTHON)
+        if python is None:
             raise ImageBuildError(f"the image {found} does not say by a label {PYTHON!r} where its Python is")
-        return spec.Image(found, labels[PYTHON])
+        return spec.Image(found, python, about.get("WorkingDir") not in (None, "", "/"))
 
 
 class _Api:

@@ -93,6 +93,7 @@ class Image:
 
     id: str
     python: str  # path of the interpreter in it
+    has_directory: bool = False  # it says where its programs start
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def config(
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "HostConfig": host,
     }
-    if not any(kind == "workdir" for kind, _ in environment.image.layers):
+    if not image.has_directory:
         asked["WorkingDir"] = _directory(environment.bundle)
     return asked
 
