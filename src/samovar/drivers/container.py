@@ -97,7 +97,7 @@ class ContainerDriver:
             raise ReplicaStartError(f"{_of(environment)}: the driver is closed", replica)
         if replica in self._replicas:
             raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
-        spec.check_gpus(environment)
+        spec.check(environment, user)
         variables = {**secrets.as_variables(environment), **boot}
         files = secrets.as_files(environment)
         name = f"samovar-{self.id}-{next(self._numbers)}"
@@ -206,7 +206,7 @@ class ContainerDriver:
         except dockerapi.UNREACHABLE as error:
             raise ImageBuildError(f"the image {found} cannot be read: {_text(error)}") from error
         python = (about.get("Labels") or {}).get(PYTHON)
-        if python is None:
+        if not python:
             raise ImageBuildError(f"the image {found} does not say by a label {PYTHON!r} where its Python is")
         return spec.Image(found, python, about.get("WorkingDir") not in (None, "", "/"))
 
@@ -246,19 +246,20 @@ class _Api:
         await self.ask(lambda: self.docker.containers.container(name).start(), START_SECONDS)
 
     async def signal(self, name: str, number: signal.Signals) -> None:
-        """Send it, also to a paused container, which is continued; nothing where there is none that runs."""
+        """Send it, also to a paused container, which goes on then; nothing where there is none that runs."""
         container = self.docker.containers.container(name)
-        for _ in range(2):
+
+        async def done(call: Callable[[], Awaitable[None]]) -> bool:
             try:
-                await self.ask(lambda: container.kill(signal=number.name))
-                return
-            except aiodocker.DockerError as error:
-                if error.status == _GONE:
-                    return
-            try:
-                await self.ask(container.unpause)
+                await self.ask(call)
             except aiodocker.DockerError:
-                return
+                return False
+            return True
+
+        kill = functools.partial(container.kill, signal=number.name)
+        sent = await done(kill)
+        if await done(container.unpause) and not sent:
+            await done(kill)
 
     async def end(self, name: str) -> None:
         """Kill it and remove it. At once: a removal alone would ask it first, and wait."""

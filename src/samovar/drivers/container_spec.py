@@ -74,6 +74,11 @@ class User:
         """To whom files are given; None: they are ours, and so are its."""
         return self.ids if self.shares_by_group else None
 
+    def can_read(self, path: str) -> bool:
+        """Whether it can read this file, or enter this folder."""
+        wanted = 0o5 if os.path.isdir(path) else 0o4
+        return not self.shares_by_group or os.stat(path).st_mode & wanted == wanted
+
     def share(self, folder: str, writable: bool) -> None:
         """Let it enter this folder and use the sockets in it; ``writable``: make files there as well."""
         if not self.shares_by_group:
@@ -154,8 +159,8 @@ def config(
     return asked
 
 
-def check_gpus(environment: Environment) -> None:
-    """ReplicaStartError: the machine does not have as many as asked for."""
+def check(environment: Environment, user: User) -> None:
+    """ReplicaStartError: what a container engine would not refuse, and a replica could not live with."""
     asked = environment.limits.gpu
     here = len(glob.glob("/dev/nvidia[0-9]*"))
     if asked and here < _gpus(asked):
@@ -164,6 +169,12 @@ def check_gpus(environment: Environment) -> None:
             f"environment {environment.name!r} asks for gpu {asked!r}, but this machine {has}; "
             "ask for less with Resources(gpu=…), or run where there are more"
         )
+    for path in code(environment.bundle):
+        if not user.can_read(path):
+            raise ReplicaStartError(
+                f"environment {environment.name!r}: its replicas cannot read {path}, since samovar runs as root and they "
+                f"as user {user.ids[0]}; allow it (chmod -R o+rX {path}), or run samovar as an ordinary user"
+            )
 
 
 def code(bundle: Bundle) -> list[str]:
