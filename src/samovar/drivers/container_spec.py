@@ -172,8 +172,8 @@ def check(environment: Environment, user: User) -> None:
     for path in code(environment.bundle):
         if not user.can_read(path):
             raise ReplicaStartError(
-                f"environment {environment.name!r}: its replicas cannot read {path}, since samovar runs as root and they "
-                f"as user {user.ids[0]}; allow it (chmod -R o+rX {path}), or run samovar as an ordinary user"
+                f"environment {environment.name!r}: its replicas cannot read {path}: samovar runs as root and "
+                f"they as user {user.ids[0]}; allow it (chmod -R o+rX {path}), or run samovar as an ordinary user"
             )
 
 
