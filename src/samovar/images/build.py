@@ -20,13 +20,15 @@ from samovar.errors import ImageBuildError
 from samovar.images import dockerapi
 from samovar.images.containerfile import Layer
 from samovar.images.context import Context
-from samovar.images.settings import HostSettings
+from samovar.images.settings import MOUNT, HostSettings
 from samovar.ports import Report
 
 OUTPUT_CHARS = 2000
 """How much of the builder's output an error carries."""
 
-_STEP = re.compile(r"(?:\[\d+/\d+\] )?(?:STEP |\[(?:[\w-]+ +)?)(\d+)/(\d+)(?:: |\] )(.*)", re.DOTALL)
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?(?:STEP |\[(?:[\w.-]+)? *)(\d+)/(\d+)(?:: |\] )(.*)", re.DOTALL)
+_OURS = re.compile(rf'--mount=type=bind,from=\S+ |\. {MOUNT}/env; |"|^LABEL .*')
+_STATUS = re.compile(r"exit (?:status|code):? (\d+)")
 _KEPT = 4 * OUTPUT_CHARS
 _TITLE_CHARS = 100
 
@@ -73,7 +75,7 @@ class _Progress:
     """What the builder does now, and what the present step has written."""
 
     def __init__(self, layers: Sequence[Layer], report: Report) -> None:
-        self._titles = {layer.instruction: layer.title for layer in layers}
+        self._titles = {_plain(layer.instruction): layer.title for layer in layers}
         self._report = report
         self._step = ""
         self._output = ""
@@ -91,7 +93,7 @@ class _Progress:
         found = _STEP.fullmatch(text)
         if found is None:
             return False
-        instruction = found[3]
+        instruction = _plain(found[3])
         title = self._titles.get(instruction, "") if self._titles else instruction
         self._step, self._output = title or instruction, ""
         if title:
@@ -114,7 +116,15 @@ class _Progress:
     def _failure(self, error: str) -> str:
         step = f"the step '{_short(self._step)}' failed" if self._step else "the build failed"
         output = self._output.strip()[-OUTPUT_CHARS:]
-        return "\n".join(filter(None, [f"the image cannot be made: {step}", output, _short(error, 500)]))
+        status = _STATUS.search(error)
+        why = f"It ended with exit status {status[1]}." if status else _short(error, OUTPUT_CHARS)
+        hint = "What to do: correct this step, and see that what it downloads can be reached."
+        return "\n".join(filter(None, [f"the image cannot be made: {step}", output, why, hint]))
+
+
+def _plain(instruction: str) -> str:
+    """As both builders write it, without what samovar put in and without quotes, which one of them leaves away."""
+    return _OURS.sub("", instruction).strip()
 
 
 def _short(text: str, chars: int = _TITLE_CHARS) -> str:

@@ -32,7 +32,7 @@ class Stored(NamedTuple):
 
     id: str
     tags: tuple[str, ...]
-    kind: str  # "image" | "base"
+    kind: str  # "image" | "base" | "leftover": of a build that failed
     python: str  # the path of its Python, "" for a base
     size: int  # bytes
     created: int  # seconds since the epoch
@@ -63,14 +63,14 @@ async def listed(docker: aiodocker.Docker) -> list[Stored]:
     users = [_bare(str(container["ImageID"])) for container in containers]
     found: dict[str, Stored] = {}
     for image, label in images:
-        labels = image.get("Labels") or {}
+        tags = tuple(_short(tag) for tag in image.get("RepoTags") or () if tag != "<none>:<none>")
         found.setdefault(
             image["Id"],
             Stored(
                 id=image["Id"],
-                tags=tuple(_short(tag) for tag in image.get("RepoTags") or () if tag != "<none>:<none>"),
-                kind=label.removeprefix("samovar."),
-                python=labels.get(PYTHON_LABEL, "") if label == IMAGE_LABEL else "",
+                tags=tags,
+                kind=label.removeprefix("samovar.") if tags else "leftover",
+                python=(image.get("Labels") or {}).get(PYTHON_LABEL, ""),
                 size=int(image["Size"]),
                 created=int(image["Created"]),
                 containers=users.count(_bare(image["Id"])),
@@ -107,7 +107,8 @@ async def prune(docker: aiodocker.Docker, bases: bool = False) -> list[Stored]:
     """Remove what no container uses, images for replicas first; bases where asked. Gives what was removed."""
     await _remove_probes(docker)
     unused = [image for image in await listed(docker) if not image.containers]
-    removed = [image for kind in ("image", *(["base"] if bases else [])) for image in unused if image.kind == kind]
+    kinds = ("image", "leftover", *(["base"] if bases else []))  # what is made from others first
+    removed = [image for kind in kinds for image in unused if image.kind == kind]
     for image in removed:
         await remove(docker, image)
     return removed
