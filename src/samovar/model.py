@@ -39,14 +39,34 @@ class Limits(msgspec.Struct, frozen=True):
     pids: int | None = None  # processes and threads; None: a bound of the driver's own
 
 
+class ImageStep(msgspec.Struct, frozen=True):
+    """One step of an image. What its arguments are depends on its kind:
+
+    ``pip``: requirements · ``uv_project``: a pyproject.toml, and its uv.lock where there is one · ``apt``: packages ·
+    ``command``: shell commands · ``file``, ``folder``, ``contents``: what to copy, and where to · ``workdir``: a
+    directory · ``env``: NAME=VALUE. Paths are absolute.
+    """
+
+    kind: str
+    arguments: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()  # of pip, for the two kinds that install Python packages
+
+
 class ImageSpec(msgspec.Struct, frozen=True):
     """What an image is made of, in the order in which it is built."""
 
-    base: str = "auto"
+    base: str = "auto"  # the name of an image; "auto": a plain Python
+    dockerfile: str = ""  # the path of what the base is built from, instead of a name
     python_version: str | None = None  # "3.12"; None: the one that runs the engine
-    packages: tuple[str, ...] = ()  # pip requirements, without what the runtime already meets
-    layers: tuple[tuple[str, str], ...] = ()  # (kind, argument) of all other steps: apt, command, workdir, …
-    env_vars: tuple[tuple[str, str], ...] = ()
+    steps: tuple[ImageStep, ...] = ()
+    platform: str = ""  # "linux/arm64"; "": the machine's own
+    name: str = ""  # for people
+
+    @property
+    def env_vars(self) -> tuple[tuple[str, str], ...]:
+        """Environment variables; of two values the later one is in force."""
+        pairs = (item.partition("=") for step in self.steps if step.kind == "env" for item in step.arguments)
+        return tuple({name: value for name, _, value in pairs}.items())
 
 
 class SecretSpec(msgspec.Struct, frozen=True):

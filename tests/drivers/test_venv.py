@@ -13,12 +13,12 @@ import pytest
 
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import ImageBuildError
-from samovar.images import venv
-from samovar.model import Environment, ImageSpec
+from samovar.images import cache, settings, venv
+from samovar.model import Environment, ImageSpec, ImageStep
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path, monkeypatch):
     """An empty cache, and no memory of warnings."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(venv, "_warned", False)
@@ -41,6 +41,10 @@ def leaf(tmp_path) -> str:
     return str(path)
 
 
+def packages(*requirements: str) -> ImageSpec:
+    return ImageSpec(steps=(ImageStep("pip", requirements),))
+
+
 def ensure(image: ImageSpec) -> tuple[str, list[str]]:
     """(python, reported lines)"""
     lines: list[str] = []
@@ -54,7 +58,7 @@ def test_without_wishes_it_is_the_running_python():
 
 
 def test_a_package_is_installed_once_and_samovar_is_there(leaf):
-    image = ImageSpec(packages=(leaf,))
+    image = packages(leaf)
     python, lines = ensure(image)
     assert [line.split()[1] for line in lines] == ["resolving", "installing", "done"]
     code = "import leaf, samovar, samovar.model, cloudpickle; print(leaf.TEA, samovar.__path__[0])"
@@ -69,7 +73,7 @@ def test_a_package_is_installed_once_and_samovar_is_there(leaf):
 def test_a_replica_runs_in_it(leaf):
     async def test():
         driver = ProcessDriver(command=("-c", "import leaf, os; print(leaf.TEA, os.environ['VIRTUAL_ENV'])"))
-        environment = Environment("e", image=ImageSpec(packages=(leaf,)))
+        environment = Environment("e", image=packages(leaf))
         await driver.prepare(environment, lambda line: None)
         await driver.start("r", environment, {})
         how = await asyncio.wait_for(driver.wait("r"), 20)
@@ -82,7 +86,7 @@ def test_a_replica_runs_in_it(leaf):
 
 
 def test_two_at_once_build_once(leaf):
-    image = ImageSpec(packages=(leaf,))
+    image = packages(leaf)
     lines: list[str] = []
 
     async def both():
@@ -94,7 +98,7 @@ def test_two_at_once_build_once(leaf):
 
 
 def test_what_a_crash_left_behind_is_made_anew(leaf):
-    image = ImageSpec(packages=(leaf,))
+    image = packages(leaf)
     python, _ = ensure(image)
     home = Path(python).parents[1]
     (home / ".complete").unlink()
@@ -107,7 +111,7 @@ def test_what_a_crash_left_behind_is_made_anew(leaf):
 
 def test_a_package_that_does_not_exist_names_the_environment_and_what_to_do(tmp_path):
     missing = str(tmp_path / "no-such-1.0-py3-none-any.whl")
-    environment = Environment("brew", image=ImageSpec(packages=(missing,)))
+    environment = Environment("brew", image=packages(missing))
 
     async def test():
         driver = ProcessDriver()
@@ -121,7 +125,7 @@ def test_a_package_that_does_not_exist_names_the_environment_and_what_to_do(tmp_
     assert missing in str(caught.value)
     assert "What to do: check their names" in str(caught.value)
     assert len(str(caught.value)) < venv.OUTPUT_CHARS + 1000
-    left = [path for path in venv._cache().iterdir() if path.suffix != ".lock"]
+    left = [path for path in cache.folder("venvs").iterdir() if path.suffix != ".lock"]
     assert left == []
 
 
@@ -134,7 +138,8 @@ def test_a_python_that_cannot_be_had_says_so(monkeypatch):
 
 
 def test_layers_that_a_process_cannot_have_are_said_once():
-    image = ImageSpec(layers=(("apt", "curl"), ("command", "make tea"), ("pip_option", "--pre")))
+    steps = (ImageStep("apt", ("curl",)), ImageStep("command", ("make tea",)), ImageStep("pip", (), ("--pre",)))
+    image = ImageSpec(steps=steps)
     lines = [*ensure(image)[1], *ensure(image)[1]]
     assert lines == ["image: a process cannot have apt, command; going on without (containers have them)"]
 
@@ -146,9 +151,9 @@ def test_settings_of_pip_hold_for_uv(monkeypatch):
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://two.invalid  https://three.invalid")
     monkeypatch.setenv("PIP_FIND_LINKS", "/a /b")
     monkeypatch.setenv("UV_INDEX_URL", "https://own.invalid")
-    found = venv._uv_environment()
+    found = settings.for_uv()
     assert "UV_DEFAULT_INDEX" not in found  # uv's own, older name is set
     assert found["UV_INDEX"] == "https://two.invalid https://three.invalid"
     assert found["UV_FIND_LINKS"] == "/a,/b"
     monkeypatch.delenv("UV_INDEX_URL")
-    assert venv._uv_environment()["UV_DEFAULT_INDEX"] == "https://one.invalid"
+    assert settings.for_uv()["UV_DEFAULT_INDEX"] == "https://one.invalid"

@@ -9,7 +9,7 @@ import pytest
 
 import samovar as flyte
 from samovar import model
-from samovar.model import SecretSpec
+from samovar.model import ImageStep, SecretSpec
 from samovar.sdk.policies import to_retry, to_secrets, to_timeouts
 
 POLICY = flyte.ReusePolicy(replicas=(0, 3), idle_ttl=60, concurrency=2)
@@ -97,16 +97,23 @@ def test_an_image_is_an_immutable_chain() -> None:
         .with_source_folder("src", copy_contents_only=True)
         .with_uv_project("pyproject.toml")
     )
-    assert plain.spec() == model.ImageSpec(python_version="3.12")
+    assert plain.spec() == model.ImageSpec(python_version="3.12", name="x")
     spec = full.spec()
-    assert spec.packages == ("numpy", "pandas")
     assert spec.env_vars == (("A", "1"), ("B", "2"))
-    kinds = [kind for kind, _ in spec.layers]
-    assert kinds == ["pip_option", "apt", "apt", "command", "workdir", "source_file", "source_contents", "uv_project"]
+    assert spec.steps[:6] == (
+        ImageStep("pip", ("numpy",), ("--index-url=https://i",)),
+        ImageStep("pip", ("pandas", "numpy")),
+        ImageStep("apt", ("git", "curl")),
+        ImageStep("command", ("make",)),
+        ImageStep("env", ("A=1", "B=2")),
+        ImageStep("workdir", ("/app",)),
+    )
+    assert [step.kind for step in spec.steps[6:]] == ["file", "contents", "uv_project"]
+    assert spec.steps[7].arguments == (str(Path("src").absolute()), ".")
     assert full.clone(name="y", python_version=(3, 11)).spec().python_version == "3.11"
     assert flyte.Image.from_base("python:3.12").spec().base == "python:3.12"
     dockerfile = flyte.Image.from_dockerfile("/x/Dockerfile", "r", "n").spec()
-    assert (dockerfile.base, dockerfile.layers) == ("dockerfile", (("dockerfile", "/x/Dockerfile"),))
+    assert (dockerfile.base, dockerfile.dockerfile, dockerfile.name) == ("", "/x/Dockerfile", "n")
     with pytest.raises(flyte.errors.NotSupportedError, match=r"Image\.with_magic"):
         plain.with_magic()
     with pytest.raises(TypeError, match="indexurl"):
@@ -117,10 +124,10 @@ def test_an_image_reads_requirements_and_inline_metadata(tmp_path: Path) -> None
     (tmp_path / "more.txt").write_text("six\n")
     (tmp_path / "req.txt").write_text("numpy>=2  # fast\n\n# no\n--pre\n-r more.txt\nUnionAI.Reuse==1\n")
     spec = flyte.Image.from_debian_base().with_requirements(tmp_path / "req.txt").spec()
-    assert (spec.packages, spec.layers) == (("numpy>=2", "six"), (("pip_option", "--pre"),))
+    assert spec.steps == (ImageStep("pip", ("numpy>=2", "six"), ("--pre",)),)
     script = tmp_path / "s.py"
     script.write_text('# /// script\n# dependencies = [\n#   "polars",\n#   "unionai-reuse",\n# ]\n# ///\nprint()\n')
-    assert flyte.Image.from_uv_script(script, name="s").spec().packages == ("polars",)
+    assert flyte.Image.from_uv_script(script, name="s").spec().steps == (ImageStep("pip", ("polars",)),)
     with pytest.raises(ValueError, match=r"none\.py cannot be read"):
         flyte.Image.from_uv_script(tmp_path / "none.py", name="s").spec()
 
@@ -153,7 +160,7 @@ def test_the_environment_as_an_engine_sees_it() -> None:
     assert (made.name, made.scope, made.limits.cpu) == ("ml", "run", 1.0)
     assert made.env_vars == (("A", "1"), ("B", "2"))
     assert made.secrets == (SecretSpec("TOKEN", "token"),)
-    assert made.image.packages == ("numpy",)
+    assert made.image.steps == (ImageStep("pip", ("numpy",)),)
 
     plain = flyte.TaskEnvironment("plain")
 

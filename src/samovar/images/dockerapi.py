@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ async def opened() -> AsyncIterator[aiodocker.Docker]:
 
 async def stream(
     docker: aiodocker.Docker, path: str, params: Mapping[str, str], body: Any = None
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """POST, and give each JSON object of the answer as it comes: builds, pulls and imports answer so.
 
     The client has methods for these, but not for all their parameters, and its lines may be 128 KiB at most.

@@ -7,39 +7,26 @@ lock lets any number of engines ask for the same one at once.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import fcntl
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from samovar.errors import ImageBuildError
+from samovar.images import cache, own, settings
+from samovar.images.command import run
 from samovar.model import ImageSpec
 from samovar.ports import Report
 
 OUTPUT_CHARS = 2000
 """How much of uv's output an error carries."""
 
-OLDEST_PYTHON = (3, 11)  # what samovar itself needs
-
 _COMPLETE = ".complete"
-_LOCK_POLL = 0.05  # seconds
-_TO_UV = (
-    ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", " "),
-    ("PIP_EXTRA_INDEX_URL", "UV_INDEX", " "),
-    ("PIP_FIND_LINKS", "UV_FIND_LINKS", ","),
-)  # pip's name, uv's name, what uv puts between several
-_UV_OLD_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
+_INSTALLED = {"pip", "uv_project"}  # the kinds of steps that a venv can have
 
 _warned = False  # once a process
 
@@ -51,13 +38,12 @@ async def ensure(image: ImageSpec, report: Report) -> str:
     """
     _warn_of_layers(image, report)
     wishes = _wishes(image)
-    if not wishes and image.python_version in (None, _running()):
+    if not wishes and image.python_version in (None, own.python()):
         return sys.executable
     _refuse_old_python(image)
-    home = _cache() / _digest(image, wishes)
+    home = cache.folder("venvs") / _digest(image, wishes)
     if not _is_complete(home):
-        home.parent.mkdir(parents=True, exist_ok=True)
-        async with _locked(home.with_suffix(".lock")):
+        async with cache.locked(home.with_suffix(".lock")):
             if not _is_complete(home):  # another engine may have made it while we waited
                 await _build(home, image, wishes, report)
     return str(_python_of(home))
@@ -67,14 +53,14 @@ async def _build(home: Path, image: ImageSpec, wishes: Sequence[str], report: Re
     began = time.monotonic()
     shutil.rmtree(home, ignore_errors=True)  # what a crash left behind
     uv = _find_uv()
-    count = len(image.packages)
+    count = len(_packages(image))
     python = image.python_version
-    wanted = sys.executable if python in (None, _running()) else str(python)
-    report(f"image: resolving Python {python or _running()} and {count} packages")
+    wanted = sys.executable if python in (None, own.python()) else str(python)
+    report(f"image: resolving Python {python or own.python()} and {count} packages")
     try:
         await _run([uv, "venv", "--python", wanted, str(home)], image)
         report(f"image: installing {count} packages")
-        install = [uv, "pip", "install", "--python", str(_python_of(home)), *_own_needs(), *wishes]
+        install = [uv, "pip", "install", "--python", str(_python_of(home)), *own.pins(), *wishes]
         await _run(install, image)
         _link_samovar(home)
         (home / _COMPLETE).touch()
@@ -85,59 +71,51 @@ async def _build(home: Path, image: ImageSpec, wishes: Sequence[str], report: Re
 
 
 async def _run(command: list[str], image: ImageSpec) -> None:
-    """Run uv; a cancelled wait ends it. A plain Popen: the loop may run in any thread."""
-    process = subprocess.Popen(
-        command,
-        env=_uv_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    reading = asyncio.ensure_future(asyncio.to_thread(process.communicate))
-    try:
-        output, _ = await asyncio.shield(reading)
-    except asyncio.CancelledError:
-        process.kill()
-        await asyncio.wait([reading])
-        raise
-    if process.returncode != 0:
+    status, output = await run(command, settings.for_uv())
+    if status != 0:
         raise ImageBuildError(_failure(command, image, output))
 
 
 def _failure(command: list[str], image: ImageSpec, output: str) -> str:
     if command[1] == "venv":
-        what = f"there is no Python {image.python_version or _running()} to make it with"
+        what = f"there is no Python {image.python_version or own.python()} to make it with"
         hint = "install that Python on this machine, or ask for another python_version"
     else:
         what = "its packages do not install"
         hint = "check their names and versions, and that the package index can be reached"
-    packages = ", ".join(image.packages) or "none"
+    packages = ", ".join(_packages(image)) or "none"
     return (
         f"the image with the packages {packages} cannot be made: {what}\n"
         f"{output.strip()[-OUTPUT_CHARS:]}\nWhat to do: {hint}."
     )
 
 
+def _packages(image: ImageSpec) -> list[str]:
+    return [package for step in image.steps if step.kind == "pip" for package in step.arguments]
+
+
 def _wishes(image: ImageSpec) -> list[str]:
     """Arguments of ``uv pip install`` for what the image adds."""
     found: list[str] = []
-    for kind, argument in image.layers:
-        if kind == "pip_option":
-            found += shlex.split(argument)
-        elif kind == "uv_project":
-            found += ["-r", argument]
-    if not image.packages and "-r" not in found:
-        return []  # options alone install nothing
-    return [*found, *image.packages]
+    for step in image.steps:
+        if step.kind in _INSTALLED and step.arguments:
+            found += [word for option in step.options for word in shlex.split(option)]
+            found += _words(step.arguments) if step.kind == "pip" else ["-r", step.arguments[0]]
+    return found
+
+
+def _words(requirements: Sequence[str]) -> list[str]:
+    """A requirements file takes ``-e path`` as one line, a command as two words."""
+    return [word for item in requirements for word in (item.split(maxsplit=1) if item.startswith("-e ") else [item])]
 
 
 def _warn_of_layers(image: ImageSpec, report: Report) -> None:
     global _warned
-    kinds = {kind for kind, _ in image.layers} - {"pip_option", "uv_project", "uv_lock", "platform"}
+    kinds = {step.kind for step in image.steps} - {*_INSTALLED, "env"}
     if image.base not in ("auto", ""):
         kinds.add(f"base {image.base}")
+    if image.dockerfile:
+        kinds.add(f"base {image.dockerfile}")
     if kinds and not _warned:
         _warned = True
         report(f"image: a process cannot have {', '.join(sorted(kinds))}; going on without (containers have them)")
@@ -145,24 +123,16 @@ def _warn_of_layers(image: ImageSpec, report: Report) -> None:
 
 def _refuse_old_python(image: ImageSpec) -> None:
     version = image.python_version
-    if version is not None and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST_PYTHON:
-        oldest = ".".join(map(str, OLDEST_PYTHON))
+    if version is not None and own.too_old(version):
+        oldest = ".".join(map(str, own.OLDEST_PYTHON))
         raise ImageBuildError(f"samovar needs Python {oldest} or later; the image asks for {version}")
 
 
-def _running() -> str:
-    return f"{sys.version_info[0]}.{sys.version_info[1]}"
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samovar" / "venvs"
-
-
 def _digest(image: ImageSpec, wishes: Sequence[str]) -> str:
-    python = image.python_version or _running()
-    texts = [_text_of(argument) for kind, argument in image.layers if kind == "uv_project"]
-    base = [sys.base_prefix, sys.version] if python == _running() else []
-    parts = [list(wishes), texts, python, base, str(_samovar()), _own_needs()]
+    python = image.python_version or own.python()
+    texts = [_text_of(step.arguments[0]) for step in image.steps if step.kind == "uv_project"]
+    base = [sys.base_prefix, sys.version] if python == own.python() else []
+    parts = [list(wishes), texts, python, base, str(own.package()), own.pins()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
 
 
@@ -173,22 +143,13 @@ def _text_of(file: str) -> str:
         return ""  # uv will say what is wrong with it
 
 
-def _own_needs() -> list[str]:
-    """What the runtime needs, in the versions that the engine has: both ends speak the same."""
-    return [f"{name}=={importlib.metadata.version(name)}" for name in ("msgspec", "cloudpickle")]
-
-
-def _samovar() -> Path:
-    return Path(__file__).resolve().parents[1]
-
-
 def _link_samovar(home: Path) -> None:
     """By a link, not as a package: the engine's own samovar, also when it runs from a checkout."""
     (packages,) = home.glob("lib/python*/site-packages")
     link = packages / "samovar"
     if link.is_symlink() or link.exists():  # a package of the image brought one along
         shutil.rmtree(link)
-    link.symlink_to(_samovar(), target_is_directory=True)
+    link.symlink_to(own.package(), target_is_directory=True)
 
 
 def _python_of(home: Path) -> Path:
@@ -200,43 +161,9 @@ def _is_complete(home: Path) -> bool:
 
 
 def _find_uv() -> str:
-    if importlib.util.find_spec("uv") is not None:
-        import uv  # here, since it is optional: only images with packages need it
-
-        with contextlib.suppress(FileNotFoundError):
-            return str(uv.find_uv_bin())
-    found = shutil.which("uv")
+    found = own.uv()
     if found is None:
         raise ImageBuildError(
             'an image with packages is made with uv, which is not here: pip install "samovar[engine]"'
         )
     return found
-
-
-def _uv_environment() -> dict[str, str]:
-    """pip's settings of where packages come from hold for uv as well, unless uv has its own."""
-    found = dict(os.environ)
-    for pip, uv, separator in _TO_UV:
-        if found.get(pip) and uv not in found and _UV_OLD_NAMES.get(uv, uv) not in found:
-            found[uv] = separator.join(found[pip].split())
-    return found
-
-
-@contextlib.asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold the lock of this file, against other processes and against other tasks of this one."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        while not _try_lock(fd):
-            await asyncio.sleep(_LOCK_POLL)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

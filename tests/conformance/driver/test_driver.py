@@ -9,7 +9,7 @@ import pytest
 
 from samovar.drivers.process import variables
 from samovar.errors import ReplicaStartError
-from samovar.model import Environment, Exit, ImageSpec, Limits, SecretSpec
+from samovar.model import Environment, Exit, ImageSpec, ImageStep, Limits, SecretSpec
 
 from .worlds import SECONDS
 
@@ -150,7 +150,7 @@ def test_variables_of_image_environment_secret_and_boot(world, monkeypatch):
     monkeypatch.setenv("DB_PASSWORD", "tea")
     environment = Environment(
         "e",
-        image=ImageSpec(env_vars=(("IMAGE", "i"), ("PLAIN", "overridden"))),
+        image=ImageSpec(steps=(ImageStep("env", ("IMAGE=i", "PLAIN=overridden")),)),
         env_vars=(("PLAIN", "p"), ("BOOT", "overridden")),
         secrets=(SecretSpec("PASSWORD", "db_password"),),
     )
