@@ -30,15 +30,13 @@ from samovar.drivers.container_boot import FOLDER, Boot, Ended, command
 from samovar.drivers.output import OnOutput
 from samovar.drivers.process import RUNTIME
 from samovar.errors import ImageBuildError, InitializationError, ReplicaStartError
-from samovar.images import dockerapi
+from samovar.images import dockerapi, oci
+from samovar.images.store import PYTHON_LABEL
 from samovar.model import Environment, Exit, ImageSpec, SecretSpec
 from samovar.ports import Report
 
 EnsureImage = Callable[[aiodocker.Docker, ImageSpec, Report], Awaitable[str]]
-"""Returns the id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
-
-PYTHON = "samovar.python"
-"""The label of an image that names its Python."""
+"""Returns the tag or id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
 
 START_SECONDS = 10.0
 """How long a start waits for an API that does not answer."""
@@ -59,14 +57,15 @@ class ContainerDriver:
     """Implements ``samovar.ports.Driver``. One event loop for all calls.
 
     ``shared`` are the engine's folders. ``arguments`` follow the path of Python, and end with ``-c`` and a program.
+    ``id`` labels the containers of this driver.
     """
 
     def __init__(
         self,
         shared: spec.Shared,
-        ensure: EnsureImage,
         arguments: tuple[str, ...] = RUNTIME,
         on_output: OnOutput | None = None,
+        ensure: EnsureImage = oci.ensure,
     ) -> None:
         self.id = tokens.token_hex(6)
         self._shared = shared
@@ -202,13 +201,13 @@ class ContainerDriver:
     async def _image(self, api: _Api, image: ImageSpec, report: Report) -> spec.Image:
         found = await self._ensure(api.docker, image, report)
         try:
-            about = (await api.docker.images.inspect(found))["Config"]
+            inspected = await api.docker.images.inspect(found)
         except dockerapi.UNREACHABLE as error:
             raise ImageBuildError(f"the image {found} cannot be read: {_text(error)}") from error
-        python = (about.get("Labels") or {}).get(PYTHON)
+        python = (inspected["Config"].get("Labels") or {}).get(PYTHON_LABEL)
         if not python:
-            raise ImageBuildError(f"the image {found} does not say by a label {PYTHON!r} where its Python is")
-        return spec.Image(found, python, about.get("WorkingDir") not in (None, "", "/"))
+            raise ImageBuildError(f"the image {found} does not say by a label {PYTHON_LABEL!r} where its Python is")
+        return spec.Image(inspected["Id"], python)
 
 
 class _Api:

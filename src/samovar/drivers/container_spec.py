@@ -34,19 +34,8 @@ _UNPRIVILEGED = 64198  # a user that no distribution gives out, where the engine
 _TMPFS = "rw,nosuid,nodev,mode=1777"
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys")
 _OWN = {
-    "/",
-    "/home",
-    HOME,
-    "/opt",
-    "/opt/venv",
-    "/run",
-    "/tmp",
-    "/usr",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/local",
-    "/var",
-    "/var/tmp",
+    *("/", "/home", HOME, "/opt", "/opt/samovar", "/opt/venv", "/run", "/tmp", "/usr", "/usr/bin", "/usr/lib"),
+    *("/usr/local", "/usr/local/bin", "/usr/local/lib", "/var", "/var/tmp"),
 }
 
 
@@ -98,7 +87,6 @@ class Image:
 
     id: str
     python: str  # path of the interpreter in it
-    has_directory: bool = False  # it says where its programs start
 
 
 @dataclass(frozen=True)
@@ -154,7 +142,7 @@ def config(
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "HostConfig": host,
     }
-    if not image.has_directory:
+    if not any(step.kind == "workdir" for step in environment.image.steps):
         asked["WorkingDir"] = _directory(environment.bundle)
     return asked
 

@@ -138,7 +138,7 @@ def container(program: str, shared: Shared | None = None) -> World[ContainerDriv
         return os.environ["CONTAINER_IMAGE"]
 
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ContainerDriver(shared or Shared(), ensure, command, world.hear), _containers)
+    return World(lambda world: ContainerDriver(shared or Shared(), command, world.hear, ensure), _containers)
 
 
 async def _containers(driver: ContainerDriver) -> list[str]:

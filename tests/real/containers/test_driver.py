@@ -272,7 +272,7 @@ def test_code_that_a_replica_cannot_read_refuses_the_start(tmp_path):
     async def test():
         async with world("sleep") as here:
             environment = Environment("e", bundle=Bundle(sys_path=(str(tmp_path),)), network="none")
-            with pytest.raises(ReplicaStartError, match=f"'e': .* cannot read {tmp_path}; allow it .chmod"):
+            with pytest.raises(ReplicaStartError, match=f"'e': .* cannot read {tmp_path}: .*; allow it .chmod"):
                 await here.driver.start("r", environment, {})
 
     tmp_path.chmod(0o700)
