@@ -38,10 +38,9 @@ from samovar.ports import Report
 EnsureImage = Callable[[aiodocker.Docker, ImageSpec, Report], Awaitable[str]]
 """Returns the tag or id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
 
-START_SECONDS = 10.0
-"""How long a start waits for an API that does not answer."""
-CLOSE_SECONDS = 10.0
-"""How long ``close`` waits for one; what is left then is removed when the next engine starts."""
+AWAY_SECONDS = 10.0
+"""How long start, stop and close wait for an API that does not answer. What is left then is removed when it does, or
+when the next engine starts."""
 BOOT_SECONDS = 5.0
 """A replica that has not said by now that it runs may never: its end is asked of the API."""
 
@@ -130,7 +129,7 @@ class ContainerDriver:
     async def close(self) -> None:
         self._closed = True
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(AWAY_SECONDS):
                 await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
                 while self._chores:
                     await asyncio.wait(self._chores)
@@ -241,8 +240,8 @@ class _Api:
                 if error.status != _CONFLICT:  # names are not used twice: an earlier try has made it
                     raise
 
-        await self.ask(create, START_SECONDS)
-        await self.ask(lambda: self.docker.containers.container(name).start(), START_SECONDS)
+        await self.ask(create, AWAY_SECONDS)
+        await self.ask(lambda: self.docker.containers.container(name).start(), AWAY_SECONDS)
 
     async def signal(self, name: str, number: signal.Signals) -> None:
         """Send it, also to a paused container, which goes on then; nothing where there is none that runs."""
@@ -326,20 +325,13 @@ class _Replica:
         _keep(self._chores, self._undo())
 
     async def stop(self, grace: float) -> None:
-        """Return when the container is removed."""
+        """Return when the container is removed; where nobody answers, after AWAY_SECONDS."""
         if grace > 0 and not self.ended.done():
             self._asked = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._ask_to_end()
-        if not self.ended.done():
-            self._killed = True
-            await self._api.signal(self._name, signal.SIGKILL)
-            if not self._boot.running.done():
-                self._boot.close()  # it may have died before it could speak, and then no pipe will tell
-            await asyncio.wait([self.ended])
-        if self._removal is not None:
-            await asyncio.wait([self._removal])
+        await asyncio.wait([_keep(self._chores, self._kill())], timeout=AWAY_SECONDS)
 
     def abandon(self) -> None:
         """Nobody answers, and the driver closes."""
@@ -351,6 +343,16 @@ class _Replica:
         await _first(self._boot.running, self.ended)
         await self._api.signal(self._name, signal.SIGTERM)
         await asyncio.wait([self.ended])
+
+    async def _kill(self) -> None:
+        if not self.ended.done():
+            self._killed = True
+            await self._api.signal(self._name, signal.SIGKILL)
+            if not self._boot.running.done():
+                self._boot.close()  # it may have died before it could speak, and then no pipe will tell
+            await asyncio.wait([self.ended])
+        if self._removal is not None:
+            await asyncio.wait([self._removal])
 
     async def _undo(self) -> None:
         if self._starting is not None:
@@ -379,7 +381,9 @@ class _Replica:
     async def _exit(self, said: Ended | None, code: int | None, output: str) -> Exit:
         """By what PID 1 said. Where it said nothing it was killed, or it is no Python that could start."""
         if said is not None:
-            by_memory = said.memory_kills > 0 and said.status != 0 and not (self._asked or self._killed)
+            killed = said.status == -signal.SIGKILL  # not by us: that kills PID 1, which then says nothing
+            failed = said.status != 0 and not (self._asked or self._killed)
+            by_memory = said.memory_kills > 0 and (killed or failed)
             if said.status < 0:
                 return Exit(signal=-said.status, out_of_memory=by_memory, output=output)
             return Exit(code=said.status, out_of_memory=by_memory, output=output)
@@ -426,7 +430,7 @@ def _is_away(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     if isinstance(error, aiodocker.DockerError) and error.status != 900:
         return error.message.strip()
-    return str(error) or f"the container engine has not answered for {START_SECONDS:.0f} s"
+    return str(error) or f"the container engine has not answered for {AWAY_SECONDS:.0f} s"
 
 
 def _of(environment: Environment) -> str:

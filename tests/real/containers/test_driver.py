@@ -179,7 +179,9 @@ def test_what_cannot_start_says_why_and_leaves_nothing(engine):
 
 
 def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
-    bare = engine.podman("commit", "--change=LABEL samovar.python=", _created(engine)).strip()
+    container = engine.podman("create", "--network=none", engine.base(), "true").strip()
+    bare = engine.podman("commit", "--change=LABEL samovar.python=", container).strip()
+    engine.podman("rm", container)
 
     async def test():
         monkeypatch.setenv("CONTAINER_IMAGE", bare)
@@ -191,11 +193,6 @@ def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
         run(test())
     finally:
         engine.podman("rmi", "--force", bare)
-
-
-def _created(engine) -> str:
-    """A container that only an image is made of."""
-    return engine.podman("create", "--network=none", engine.base(), "true").strip()
 
 
 def test_without_an_engine_it_says_what_to_do(monkeypatch, tmp_path):

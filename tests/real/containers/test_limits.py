@@ -8,8 +8,9 @@ import pytest
 
 from samovar.drivers import container_spec as spec
 from samovar.model import Environment, Limits
+from tests.conformance.driver.worlds import SECONDS
 
-from .replicas import ended, output, run
+from .replicas import ended, output, run, soon, world
 
 CGROUP = """
 import os
@@ -80,5 +81,18 @@ def test_a_child_that_is_killed_for_memory_is_no_reason_where_the_main_process_g
     async def test():
         how = await ended(program, environment(memory=100 << 20))
         assert (how.code, how.out_of_memory) == (0, False)
+
+    run(test())
+
+
+def test_memory_is_the_cause_also_where_a_stop_was_asked_for_meanwhile():
+    wait = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\nprint('ready', flush=True)\nsignal.pause()\n"
+
+    async def test():
+        async with world(wait + TAKE) as here:
+            await here.driver.start("r", environment(memory=100 << 20), {})
+            await here.line()
+            await soon(here.driver.stop("r", SECONDS))
+            assert (await soon(here.driver.wait("r"))).out_of_memory
 
     run(test())
