@@ -57,11 +57,11 @@ class ProcessDriver:
         self._replicas: dict[str, _Replica] = {}
         self._removals: set[asyncio.Task[None]] = set()  # of cgroups, which take the kernel a moment
         self._unwanted: list[asyncio.Future[Exit]] = []  # whose start was cancelled: killed, soon to be reaped
-        self._warned_of_gpu: set[str] = set()
+        self._warned: set[str] = set()
         self._closed = False
 
     async def prepare(self, environment: Environment, report: Report) -> None:
-        self._warn_of_gpu(environment, report)
+        self._warn_of_limits(environment, report)
         try:
             self._pythons[environment.image] = await venv.ensure(environment.image, report)
         except ImageBuildError as error:
@@ -135,13 +135,16 @@ class ProcessDriver:
             self._sampler.watch(replica.pid, limits.memory, replica.kill_for_memory)
             replica.ended.add_done_callback(lambda _: self._sampler.forget(replica.pid))
 
-    def _warn_of_gpu(self, environment: Environment, report: Report) -> None:
-        asked = environment.limits.gpu
-        if not asked or environment.name in self._warned_of_gpu:
+    def _warn_of_limits(self, environment: Environment, report: Report) -> None:
+        """Once an environment, of what it asks for and a process does not get."""
+        if environment.name in self._warned:
             return
-        self._warned_of_gpu.add(environment.name)
-        if not glob.glob("/dev/nvidia*"):
+        self._warned.add(environment.name)
+        asked = environment.limits.gpu
+        if asked and not glob.glob("/dev/nvidia*"):
             report(f"{_of(environment)} asks for gpu {asked!r}, but this machine shows none; going on without")
+        if environment.network not in ("", "host"):
+            report(f"{_of(environment)} asks for network {environment.network!r}, but a process has the machine's own")
 
 
 class _Replica:

@@ -109,16 +109,22 @@ def _words(requirements: Sequence[str]) -> list[str]:
     return [word for item in requirements for word in (item.split(maxsplit=1) if item.startswith("-e ") else [item])]
 
 
-def _warn_of_layers(image: ImageSpec, report: Report) -> None:
-    global _warned
+def beyond(image: ImageSpec) -> list[str]:
+    """What this image asks for and a process cannot have."""
     kinds = {step.kind for step in image.steps} - {*_INSTALLED, "env"}
     if image.base not in ("auto", ""):
         kinds.add(f"base {image.base}")
     if image.dockerfile:
         kinds.add(f"base {image.dockerfile}")
+    return sorted(kinds)
+
+
+def _warn_of_layers(image: ImageSpec, report: Report) -> None:
+    global _warned
+    kinds = beyond(image)
     if kinds and not _warned:
         _warned = True
-        report(f"image: a process cannot have {', '.join(sorted(kinds))}; going on without (containers have them)")
+        report(f"image: a process cannot have {', '.join(kinds)}; going on without (containers have them)")
 
 
 def _refuse_old_python(image: ImageSpec) -> None:

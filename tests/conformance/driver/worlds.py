@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from samovar.drivers.choice import AutoDriver
 from samovar.drivers.container import ContainerDriver, replicas
 from samovar.drivers.container_spec import Shared
 from samovar.drivers.fake import FakeDriver, OnStart
+from samovar.drivers.output import OnOutput
 from samovar.drivers.process import ProcessDriver
+from samovar.errors import InitializationError
 from samovar.images import dockerapi
 from samovar.model import Environment, Exit
 from samovar.ports import Driver
@@ -68,12 +71,12 @@ PROGRAMS = {
 }
 
 
-def process(program: str) -> World[ProcessDriver]:
+def process(program: str, hear: OnOutput | None = None) -> World[ProcessDriver]:
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ProcessDriver(command=command, on_output=world.hear), _processes)
+    return World(lambda world: ProcessDriver(command=command, on_output=hear or world.hear), _processes)
 
 
-async def _processes(driver: ProcessDriver) -> list[str]:
+async def _processes(driver: Driver) -> list[str]:
     """By what its boot has told each: the environment of this process's children."""
     found = []
     for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
@@ -146,4 +149,16 @@ async def _containers(driver: ContainerDriver) -> list[str]:
         return list((await replicas(docker, driver.id)).values())
 
 
-WORLDS = {"container": container, "fake": fake, "process": process}
+def auto(program: str) -> World[AutoDriver]:
+    """As it is where there is no container engine."""
+
+    async def nobody() -> str:
+        raise InitializationError("InitializationError", "no container engine answers")
+
+    def make(world: World[AutoDriver]) -> AutoDriver:
+        return AutoDriver(process(program, world.hear).driver, FakeDriver, nobody)
+
+    return World(make, _processes)
+
+
+WORLDS = {"auto": auto, "container": container, "fake": fake, "process": process}
