@@ -38,7 +38,7 @@ from samovar.ports import Report
 EnsureImage = Callable[[aiodocker.Docker, ImageSpec, Report], Awaitable[str]]
 """Returns the tag or id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
 
-AWAY_SECONDS = 10.0
+AWAY_SECONDS = 8.0
 """How long start, stop and close wait for an API that does not answer. What is left then is removed when it does, or
 when the next engine starts."""
 BOOT_SECONDS = 5.0
@@ -99,7 +99,10 @@ class ContainerDriver:
         variables = {**secrets.as_variables(environment), **boot}
         files = secrets.as_files(environment)
         name = f"samovar-{self.id}-{next(self._numbers)}"
-        pipes = Boot(self._private.make("replica"), user.owner)
+        try:
+            pipes = Boot(self._private.make("replica"), user.owner)
+        except OSError as error:
+            raise ReplicaStartError(f"{_of(environment)}: {error}", replica) from error
         started = self._replicas[replica] = _Replica(name, api, pipes, self._chores)
         try:
             asked = self._fill(pipes, replica, environment, variables, files, user)
@@ -310,6 +313,7 @@ class _Replica:
         self._chores = chores
         self._starting: asyncio.Task[None] | None = None
         self._removal: asyncio.Task[None] | None = None
+        self._undone = False
         self._asked = False
         self._killed = False
 
@@ -321,7 +325,7 @@ class _Replica:
 
     def undo(self) -> None:
         """Its start has failed or was cancelled: see that nothing stays."""
-        self._killed = True
+        self._undone = True
         _keep(self._chores, self._undo())
 
     async def stop(self, grace: float) -> None:
@@ -334,7 +338,7 @@ class _Replica:
         await asyncio.wait([_keep(self._chores, self._kill())], timeout=AWAY_SECONDS)
 
     def abandon(self) -> None:
-        """Nobody answers, and the driver closes."""
+        """What becomes of it is of no interest any more."""
         self._boot.close()
         if not self.ended.done():
             self.ended.set_result(Exit(signal=signal.SIGKILL))
@@ -345,6 +349,8 @@ class _Replica:
         await asyncio.wait([self.ended])
 
     async def _kill(self) -> None:
+        if self._starting is not None:  # what is not there yet cannot be killed
+            await asyncio.wait([self._starting])
         if not self.ended.done():
             self._killed = True
             await self._api.signal(self._name, signal.SIGKILL)
@@ -357,11 +363,11 @@ class _Replica:
     async def _undo(self) -> None:
         if self._starting is not None:
             await asyncio.wait([self._starting])
-        self._boot.close()
+        self.abandon()
         await self._api.end(self._name)
 
     def _started(self, starting: asyncio.Task[None]) -> None:
-        if not starting.cancelled() and starting.exception() is None and not self._killed:
+        if not starting.cancelled() and starting.exception() is None and not self._undone:
             _keep(self._chores, self._watch())
 
     async def _watch(self) -> None:

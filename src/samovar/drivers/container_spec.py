@@ -31,7 +31,7 @@ HOME_BYTES = 256 << 20
 """What can be written to the home directory, and to /var/tmp."""
 
 _UNPRIVILEGED = 64198  # a user that no distribution gives out, where the engine's own is root
-_TMPFS = "rw,nosuid,nodev,mode=1777"
+_TMPFS = "rw,exec,nosuid,nodev,mode=1777"  # exec: compiled caches are loaded from there
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys")
 _OWN = {
     *("/", "/home", HOME, "/opt", "/opt/samovar", "/opt/venv", "/run", "/tmp", "/usr", "/usr/bin", "/usr/lib"),
@@ -194,7 +194,7 @@ def _bounds(limits: Limits, kind: str) -> dict[str, Any]:
     if limits.memory is not None:
         found |= {"Memory": limits.memory, "MemorySwap": limits.memory}  # memory and swap together: no swap
     if limits.cpu is not None:
-        found["NanoCpus"] = int(limits.cpu * 1e9)
+        found["NanoCpus"] = int(min(limits.cpu, os.cpu_count() or 1) * 1e9)  # Docker refuses more than there are
     if limits.shm is not None:
         found["ShmSize"] = limits.shm
     if limits.gpu:
