@@ -12,7 +12,7 @@ from types import ModuleType
 
 from samovar.sdk import alias
 
-COMMANDS = frozenset({"run"})
+COMMANDS = frozenset({"images", "run"})
 
 
 def main(arguments: list[str]) -> None:

@@ -40,16 +40,50 @@ class Limits(msgspec.Struct, frozen=True):
     gpu: str | None = None  # as the user wrote it: "1", "T4:1"
     disk: int | None = None  # bytes
     shm: int | None = None  # bytes
+    pids: int | None = None  # processes and threads; None: a bound of the driver's own
+
+
+class ImageStep(msgspec.Struct, frozen=True):
+    """One step of an image. What its arguments are depends on its kind:
+
+    ``pip``: requirements · ``uv_project``: a pyproject.toml, and its uv.lock where there is one · ``apt``: packages ·
+    ``command``: shell commands · ``file``, ``folder``, ``contents``: what to copy, and where to · ``workdir``: a
+    directory · ``env``: NAME=VALUE. Paths are absolute.
+    """
+
+    kind: str
+    arguments: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()  # of pip, for the two kinds that install Python packages
 
 
 class ImageSpec(msgspec.Struct, frozen=True):
     """What an image is made of, in the order in which it is built."""
 
-    base: str = "auto"
+    base: str = "auto"  # the name of an image; "auto": a plain Python
+    dockerfile: str = ""  # the path of what the base is built from, instead of a name
     python_version: str | None = None  # "3.12"; None: the one that runs the engine
-    packages: tuple[str, ...] = ()  # pip requirements, without what the runtime already meets
-    layers: tuple[tuple[str, str], ...] = ()  # (kind, argument) of all other steps: apt, command, workdir, …
-    env_vars: tuple[tuple[str, str], ...] = ()
+    steps: tuple[ImageStep, ...] = ()
+    platform: str = ""  # "linux/arm64"; "": the machine's own
+    name: str = ""  # for people
+
+    @property
+    def env_vars(self) -> tuple[tuple[str, str], ...]:
+        """Environment variables; of two values the later one is in force."""
+        pairs = (item.partition("=") for step in self.steps if step.kind == "env" for item in step.arguments)
+        return tuple({name: value for name, _, value in pairs}.items())
+
+
+class SecretSpec(msgspec.Struct, frozen=True):
+    """A secret of an environment: named here, and looked up where the engine runs."""
+
+    variable: str  # the environment variable that holds it, or, with a mount, the path of its file
+    key: str  # "group/key", or "key" without a group
+    mount: str = ""  # the folder in which it is a file; "": it is no file
+
+    @property
+    def path(self) -> str:
+        """Where a container has the file."""
+        return f"{self.mount.rstrip('/')}/{self.key.rpartition('/')[2]}"
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -81,9 +115,10 @@ class Environment(msgspec.Struct, frozen=True):
     image: ImageSpec = ImageSpec()
     limits: Limits = Limits()
     env_vars: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[tuple[str, str], ...] = ()  # (environment variable in the replica, key)
+    secrets: tuple[SecretSpec, ...] = ()
     bundle: Bundle = Bundle()
     settings: PoolSettings = PoolSettings()
+    network: str = ""  # "none", "bridge", "host", or the name of one; "": what the container engine does by itself
     scope: str = ""  # the run that owns the pool where the policy says scope="run"
 
     @property
@@ -96,6 +131,7 @@ class Environment(msgspec.Struct, frozen=True):
             self.env_vars,
             self.secrets,
             self.bundle,
+            self.network,
             self.scope,
             self.settings.concurrency,
             self.settings.max_tasks,

@@ -16,8 +16,8 @@ import pytest
 
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import ImageBuildError
-from samovar.images import contents, venv
-from samovar.model import Environment, ImageSpec
+from samovar.images import cache, contents, settings, venv
+from samovar.model import Environment, ImageSpec, ImageStep
 from samovar.sdk.image import Image
 
 PYPROJECT = """
@@ -52,7 +52,7 @@ def build(directory, name, text):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path, monkeypatch):
     """An empty cache, and no memory of warnings."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(venv, "_warned", False)
@@ -77,6 +77,14 @@ def make_wheel(directory: Path, tea: str, version: str = "1.0") -> str:
         for name, text in files.items():
             wheel.writestr(name, text)
     return str(path)
+
+
+def packages(*requirements: str) -> ImageSpec:
+    return ImageSpec(steps=(ImageStep("pip", requirements),))
+
+
+def options(option: str, *requirements: str) -> ImageSpec:
+    return ImageSpec(steps=(ImageStep("pip", requirements, (option,)),))
 
 
 def ensure(image: ImageSpec) -> tuple[str, list[str]]:
@@ -107,7 +115,7 @@ def test_without_wishes_it_is_the_running_python():
 
 
 def test_a_package_is_installed_once_and_samovar_is_there(leaf):
-    image = ImageSpec(packages=(leaf,))
+    image = packages(leaf)
     python, lines = ensure(image)
     assert [line.split()[1] for line in lines] == ["resolving", "installing", "done"]
     code = "import leaf, samovar, samovar.model, cloudpickle; print(leaf.TEA, samovar.__path__[0])"
@@ -122,7 +130,7 @@ def test_a_package_is_installed_once_and_samovar_is_there(leaf):
 def test_a_replica_runs_in_it(leaf):
     async def test():
         driver = ProcessDriver(command=("-c", "import leaf, os; print(leaf.TEA, os.environ['VIRTUAL_ENV'])"))
-        environment = Environment("e", image=ImageSpec(packages=(leaf,)))
+        environment = Environment("e", image=packages(leaf))
         await driver.prepare(environment, lambda line: None)
         await driver.start("r", environment, {})
         how = await asyncio.wait_for(driver.wait("r"), 20)
@@ -135,7 +143,7 @@ def test_a_replica_runs_in_it(leaf):
 
 
 def test_two_at_once_build_once(leaf):
-    image = ImageSpec(packages=(leaf,))
+    image = packages(leaf)
     lines: list[str] = []
 
     async def both():
@@ -156,11 +164,14 @@ def shelve(here: Path, tea: str) -> None:
 @pytest.mark.parametrize(
     ("image", "make"),
     [
-        (ImageSpec(packages=("./leaf-1.0-py3-none-any.whl",)), make_wheel),
-        (ImageSpec(packages=("./leaf",)), lambda here, tea: make_project(here / "leaf", tea)),
-        (ImageSpec(packages=("-e ./leaf",)), lambda here, tea: make_project(here / "leaf", tea)),
-        (ImageSpec(layers=(("pip_option", "--editable=leaf"),)), lambda here, tea: make_project(here / "leaf", tea)),
-        (ImageSpec(packages=("leaf",), layers=(("pip_option", "--no-index -f ./wheels"),)), shelve),
+        (packages("./leaf-1.0-py3-none-any.whl"), make_wheel),
+        (packages("./leaf"), lambda here, tea: make_project(here / "leaf", tea)),
+        (packages("-e ./leaf"), lambda here, tea: make_project(here / "leaf", tea)),
+        (
+            ImageSpec(steps=(ImageStep("pip", (), ("--editable=leaf",)),)),
+            lambda here, tea: make_project(here / "leaf", tea),
+        ),
+        (options("--no-index -f ./wheels", "leaf"), shelve),
     ],
     ids=["wheel", "project", "editable", "editable option", "find links"],
 )
@@ -253,7 +264,7 @@ def test_a_package_that_the_index_does_not_have_is_named(index):
 
 
 def test_what_a_crash_left_behind_is_made_anew(leaf):
-    image = ImageSpec(packages=(leaf,))
+    image = packages(leaf)
     python, _ = ensure(image)
     home = Path(python).parents[1]
     (home / ".complete").unlink()
@@ -266,7 +277,7 @@ def test_what_a_crash_left_behind_is_made_anew(leaf):
 
 def test_a_package_that_does_not_exist_names_the_environment_and_what_to_do(tmp_path):
     missing = str(tmp_path / "no-such-1.0-py3-none-any.whl")
-    environment = Environment("brew", image=ImageSpec(packages=(missing,)))
+    environment = Environment("brew", image=packages(missing))
 
     async def test():
         driver = ProcessDriver()
@@ -280,7 +291,7 @@ def test_a_package_that_does_not_exist_names_the_environment_and_what_to_do(tmp_
     assert missing in str(caught.value)
     assert "What to do: check their names" in str(caught.value)
     assert len(str(caught.value)) < venv.OUTPUT_CHARS + 1000
-    left = [path for path in venv._cache().iterdir() if path.suffix != ".lock"]
+    left = [path for path in cache.folder("venvs").iterdir() if path.suffix != ".lock"]
     assert left == []
 
 
@@ -293,7 +304,8 @@ def test_a_python_that_cannot_be_had_says_so(monkeypatch):
 
 
 def test_layers_that_a_process_cannot_have_are_said_once():
-    image = ImageSpec(layers=(("apt", "curl"), ("command", "make tea"), ("pip_option", "--pre")))
+    steps = (ImageStep("apt", ("curl",)), ImageStep("command", ("make tea",)), ImageStep("pip", (), ("--pre",)))
+    image = ImageSpec(steps=steps)
     lines = [*ensure(image)[1], *ensure(image)[1]]
     assert lines == ["image: a process cannot have apt, command; going on without (containers have them)"]
 
@@ -305,9 +317,9 @@ def test_settings_of_pip_hold_for_uv(monkeypatch):
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://two.invalid  https://three.invalid")
     monkeypatch.setenv("PIP_FIND_LINKS", "/a /b")
     monkeypatch.setenv("UV_INDEX_URL", "https://own.invalid")
-    found = venv._uv_environment()
+    found = settings.for_uv()
     assert "UV_DEFAULT_INDEX" not in found  # uv's own, older name is set
     assert found["UV_INDEX"] == "https://two.invalid https://three.invalid"
     assert found["UV_FIND_LINKS"] == "/a,/b"
     monkeypatch.delenv("UV_INDEX_URL")
-    assert venv._uv_environment()["UV_DEFAULT_INDEX"] == "https://one.invalid"
+    assert settings.for_uv()["UV_DEFAULT_INDEX"] == "https://one.invalid"

@@ -9,6 +9,7 @@ import pytest
 
 import samovar as flyte
 from samovar import model
+from samovar.model import ImageStep, SecretSpec
 from samovar.sdk.policies import to_retry, to_secrets, to_timeouts
 
 POLICY = flyte.ReusePolicy(replicas=(0, 3), idle_ttl=60, concurrency=2)
@@ -48,6 +49,7 @@ def test_a_wrong_policy_is_refused(wrong: dict[str, object]) -> None:
         ({"shm": "auto"}, model.Limits()),
         ({"gpu": 1}, model.Limits(gpu="1")),
         ({"gpu": "T4:1"}, model.Limits(gpu="T4:1")),
+        ({"pids": 100}, model.Limits(pids=100)),
     ],
 )
 def test_resources_are_read(given: dict[str, object], limits: model.Limits) -> None:
@@ -57,7 +59,7 @@ def test_resources_are_read(given: dict[str, object], limits: model.Limits) -> N
 @pytest.mark.parametrize(
     "wrong",
     [{"cpu": "much"}, {"memory": "1Qi"}, {"cpu": -1}, {"cpu": (2, 1)}, {"cpu": (1, 2, 3)}, {"gpu": "T4"}, {"gpu": True},
-     {"memory": ""}],
+     {"memory": ""}, {"pids": 0}, {"pids": True}, {"pids": "many"}],
 )  # fmt: skip
 def test_wrong_resources_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Resources.*{next(iter(wrong))}"):
@@ -72,8 +74,8 @@ def test_policies_become_numbers() -> None:
     assert to_timeouts(timedelta(minutes=1)) == model.Timeouts(max_runtime=60)
     assert to_timeouts(flyte.Timeout(1, 2, timedelta(seconds=3))) == model.Timeouts(1, 2, 3)
     secrets = ["my-key", flyte.Secret("k", group="g"), flyte.Secret("x", as_env_var="X_ENV")]
-    assert to_secrets(secrets) == (("G_K", "g/k"), ("MY_KEY", "my-key"), ("X_ENV", "x"))
-    assert to_secrets("k") == (("K", "k"),)
+    assert to_secrets(secrets) == (SecretSpec("G_K", "g/k"), SecretSpec("MY_KEY", "my-key"), SecretSpec("X_ENV", "x"))
+    assert to_secrets("k") == (SecretSpec("K", "k"),)
     for wrong in (-1, 1.5, True):
         with pytest.raises(ValueError, match="retries"):
             to_retry(wrong)
@@ -96,16 +98,23 @@ def test_an_image_is_an_immutable_chain() -> None:
         .with_source_folder("src", copy_contents_only=True)
         .with_uv_project("pyproject.toml")
     )
-    assert plain.spec() == model.ImageSpec(python_version="3.12")
+    assert plain.spec() == model.ImageSpec(python_version="3.12", name="x")
     spec = full.spec()
-    assert spec.packages == ("numpy", "pandas")
     assert spec.env_vars == (("A", "1"), ("B", "2"))
-    kinds = [kind for kind, _ in spec.layers]
-    assert kinds == ["pip_option", "apt", "apt", "command", "workdir", "source_file", "source_contents", "uv_project"]
+    assert spec.steps[:6] == (
+        ImageStep("pip", ("numpy",), ("--index-url=https://i",)),
+        ImageStep("pip", ("pandas", "numpy")),
+        ImageStep("apt", ("git", "curl")),
+        ImageStep("command", ("make",)),
+        ImageStep("env", ("A=1", "B=2")),
+        ImageStep("workdir", ("/app",)),
+    )
+    assert [step.kind for step in spec.steps[6:]] == ["file", "contents", "uv_project"]
+    assert spec.steps[7].arguments == (str(Path("src").absolute()), ".")
     assert full.clone(name="y", python_version=(3, 11)).spec().python_version == "3.11"
     assert flyte.Image.from_base("python:3.12").spec().base == "python:3.12"
     dockerfile = flyte.Image.from_dockerfile("/x/Dockerfile", "r", "n").spec()
-    assert (dockerfile.base, dockerfile.layers) == ("dockerfile", (("dockerfile", "/x/Dockerfile"),))
+    assert (dockerfile.base, dockerfile.dockerfile, dockerfile.name) == ("", "/x/Dockerfile", "n")
     with pytest.raises(flyte.errors.NotSupportedError, match=r"Image\.with_magic"):
         plain.with_magic()
     with pytest.raises(TypeError, match="indexurl"):
@@ -116,10 +125,10 @@ def test_an_image_reads_requirements_and_inline_metadata(tmp_path: Path) -> None
     (tmp_path / "more.txt").write_text("six\n")
     (tmp_path / "req.txt").write_text("numpy>=2  # fast\n\n# no\n--pre\n-r more.txt\nUnionAI.Reuse==1\n")
     spec = flyte.Image.from_debian_base().with_requirements(tmp_path / "req.txt").spec()
-    assert (spec.packages, spec.layers) == (("numpy>=2", "six"), (("pip_option", "--pre"),))
+    assert spec.steps == (ImageStep("pip", ("numpy>=2", "six"), ("--pre",)),)
     script = tmp_path / "s.py"
     script.write_text('# /// script\n# dependencies = [\n#   "polars",\n#   "unionai-reuse",\n# ]\n# ///\nprint()\n')
-    assert flyte.Image.from_uv_script(script, name="s").spec().packages == ("polars",)
+    assert flyte.Image.from_uv_script(script, name="s").spec().steps == (ImageStep("pip", ("polars",)),)
     with pytest.raises(ValueError, match=r"none\.py cannot be read"):
         flyte.Image.from_uv_script(tmp_path / "none.py", name="s").spec()
 
@@ -151,8 +160,8 @@ def test_the_environment_as_an_engine_sees_it() -> None:
     made = f.spec.environment
     assert (made.name, made.scope, made.limits.cpu) == ("ml", "run", 1.0)
     assert made.env_vars == (("A", "1"), ("B", "2"))
-    assert made.secrets == (("TOKEN", "token"),)
-    assert made.image.packages == ("numpy",)
+    assert made.secrets == (SecretSpec("TOKEN", "token"),)
+    assert made.image.steps == (ImageStep("pip", ("numpy",)),)
 
     plain = flyte.TaskEnvironment("plain")
 
@@ -163,6 +172,32 @@ def test_the_environment_as_an_engine_sees_it() -> None:
     assert (settings.min_replicas, settings.concurrency, settings.max_tasks) == (0, 1, 1)
     assert settings.max_replicas >= 4
     assert g.spec.environment.image == model.ImageSpec()
+
+
+def test_a_network_is_part_of_the_version_and_named_well() -> None:
+    def environment(network: str | None) -> model.Environment:
+        env = flyte.TaskEnvironment("ml", network=network)
+
+        @env.task
+        async def f() -> None: ...
+
+        return f.spec.environment
+
+    assert environment(None).network == ""
+    assert environment("none").network == "none"
+    assert len({environment(name).version for name in (None, "none", "bridge", "of-the-team")}) == 4
+    for wrong in ("", "a b", "container:x", "-a", 1):
+        with pytest.raises(ValueError, match=r"'ml': network=.* must be 'none', 'bridge', 'host' or the name"):
+            flyte.TaskEnvironment("ml", network=wrong)  # type: ignore[arg-type]
+
+
+def test_a_secret_may_be_a_file() -> None:
+    (spec,) = to_secrets(flyte.Secret("certificate", group="web", mount="/etc/web/"))
+    assert spec == SecretSpec("WEB_CERTIFICATE", "web/certificate", "/etc/web/")
+    assert spec.path == "/etc/web/certificate"
+    for wrong in ("etc/web", "", "/etc/../root"):
+        with pytest.raises(ValueError, match=r"'k': mount=.* must be the absolute path of a folder"):
+            flyte.Secret("k", mount=wrong)
 
 
 def test_reuse_excludes_pod_templates_and_blocking_neighbours() -> None:

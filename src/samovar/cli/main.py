@@ -85,6 +85,59 @@ def run(
     command.run_command(context, file, rest, command.RunOptions.of(options))
 
 
+@cli.group("images", short_help="Build, list and remove the images of containers.")
+def images() -> None:
+    """Build, list and remove the images that containers start from.
+
+    An image is built when a run needs it; these commands build it ahead, show what there is, and free the disk.
+    They talk to Podman or Docker on this machine: SAMOVAR_CONTAINER_SOCKET says where, if it is not the usual place.
+    Exit status: 0, 1 if it failed, 2 for bad input.
+    """
+
+
+@images.command("ls")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="A table, or JSON."
+)
+def list_images(output: str) -> None:
+    """List samovar's images, the newest first, and how many containers use each."""
+    from samovar.cli import images as command  # only here, as for `run`
+
+    command.list_images(output)
+
+
+@images.command("build")
+@click.option("-q", "--quiet", is_flag=True, help="No progress: only the tags, and errors.")
+@click.argument("file", metavar="FILE")
+def build_images(file: str, quiet: bool) -> None:
+    """Build the images of all task environments in the Python file FILE.
+
+    The tags go to stdout, one a line, and progress to stderr. An image that is there already is not built again.
+    """
+    from samovar.cli import images as command
+
+    command.build_images(file, quiet)
+
+
+@images.command("rm")
+@click.option("-f", "--force", is_flag=True, help="Also images that containers use; it ends the containers.")
+@click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
+def remove_images(references: tuple[str, ...], force: bool) -> None:
+    """Remove images, by tag or by the beginning of an id. Only samovar's own are removed."""
+    from samovar.cli import images as command
+
+    command.remove_images(references, force)
+
+
+@images.command("prune")
+@click.option("-a", "--all", "bases", is_flag=True, help="Also the bases that images are made from.")
+def prune_images(bases: bool) -> None:
+    """Remove samovar's images that no container uses, and what failed builds have left."""
+    from samovar.cli import images as command
+
+    command.prune_images(bases)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script and of ``python -m samovar``; ends in SystemExit."""
     cli.main(args=arguments, prog_name="samovar")

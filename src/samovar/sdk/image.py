@@ -1,6 +1,7 @@
 """What the containers of an environment are made of, written as a chain of steps.
 
-An image is immutable: each step returns a new one. Files that it names (requirements, a script with inline
+An image is immutable: each step returns a new one, and steps take effect in the order in which they were written.
+Files that it names (requirements, a script with inline
 metadata) are read when the engine asks for the ``spec``, not when the module is imported: in a replica they
 need not be there.
 """
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from samovar import errors
-from samovar.model import ImageSpec
+from samovar.model import ImageSpec, ImageStep
 
+_MERGED = {"pip", "apt", "command", "env"}
 _PROVIDED = {"unionai-reuse"}  # samovar's own runtime is what this package is for
 _SCRIPT_METADATA = re.compile(r"(?m)^# /// script\s*$\s(?P<content>(^#(| .*)$\s)+)^# ///\s*$")
 
@@ -26,12 +28,12 @@ class Image:
     """Start with ``from_debian_base``, ``from_base``, ``from_dockerfile``, ``from_uv_script``; add by ``with_…``."""
 
     base: str = "auto"
+    dockerfile: str = ""
     name: str | None = None
     registry: str | None = None
     python_version: tuple[int, int] | None = None
-    platform: tuple[str, ...] = ()
-    steps: tuple[tuple[str, str], ...] = ()  # (kind, argument)
-    env_vars: tuple[tuple[str, str], ...] = ()
+    platform: str = ""
+    steps: tuple[ImageStep, ...] = ()
 
     @classmethod
     def from_debian_base(
@@ -45,7 +47,7 @@ class Image:
         platform: str | tuple[str, ...] | None = None,
     ) -> Image:
         """A plain Python; what concerns Flyte itself and registries is accepted and needs nothing here."""
-        return cls("auto", name, registry, _version(python_version), _platforms(platform))
+        return cls("auto", "", name, registry, _version(python_version), _platform(platform))
 
     @classmethod
     def from_base(cls, image_uri: str) -> Image:
@@ -67,9 +69,8 @@ class Image:
         name: str | None = None,
         platform: str | tuple[str, ...] | None = None,
     ) -> Image:
-        """An image that is built from a Dockerfile."""
-        step = ("dockerfile", str(Path(file).absolute()))
-        return cls("dockerfile", name, registry, None, _platforms(platform), (step,))
+        """An image that is built from a Dockerfile, in its folder; it needs Python."""
+        return cls("", str(Path(file).absolute()), name, registry, None, _platform(platform))
 
     @classmethod
     def from_uv_script(
@@ -84,48 +85,64 @@ class Image:
         **pip: Any,
     ) -> Image:
         """A plain Python with the ``dependencies`` that the script states inline (PEP 723)."""
-        start = cls("auto", name, registry, _version(python_version), _platforms(platform))
-        return start._add([("uv_script", str(Path(script).absolute()))])._add(_pip_options(pip))
+        start = cls("auto", "", name, registry, _version(python_version), _platform(platform))
+        return start._add("uv_script", [_absolute(script)], _pip_options(pip))
 
     def with_pip_packages(self, *packages: str | Sequence[str], **pip: Any) -> Image:
         """Python packages; ``index_url``, ``extra_index_urls``, ``pre`` and ``extra_args`` as for pip."""
-        return self._add([("pip", package) for package in _flat(packages)])._add(_pip_options(pip))
+        return self._add("pip", _flat(packages), _pip_options(pip))
 
     def with_requirements(self, file: str | Path, secret_mounts: Any = None) -> Image:
         """The packages of a requirements file."""
-        return self._add([("requirements", str(Path(file).absolute()))])
+        return self._add("requirements", [_absolute(file)])
 
-    def with_uv_project(self, pyproject_file: str | Path, uvlock: str | Path | None = None, **options: Any) -> Image:
-        """The packages of a project that uv manages."""
-        lock = [("uv_lock", str(Path(uvlock).absolute()))] if uvlock is not None else []
-        return self._add([("uv_project", str(Path(pyproject_file).absolute())), *lock])
+    def with_uv_project(
+        self,
+        pyproject_file: str | Path,
+        uvlock: str | Path | None = None,
+        project_install_mode: str = "dependencies_only",
+        **pip: Any,
+    ) -> Image:
+        """The packages that a project needs, as its uv.lock says where there is one, beside the project or given.
+
+        The project itself is not installed: tasks get their code from the machine that runs them.
+        """
+        if project_install_mode != "dependencies_only":
+            raise errors.NotSupportedError(
+                f"Image.with_uv_project: project_install_mode={project_install_mode!r} is not part of samovar; "
+                "with_source_folder copies the project into the image"
+            )
+        project = Path(pyproject_file).absolute()
+        lock = Path(uvlock).absolute() if uvlock is not None else project.parent / "uv.lock"
+        locked = [str(lock)] if uvlock is not None or lock.exists() else []
+        return self._add("uv_project", [str(project), *locked], _pip_options(pip))
 
     def with_apt_packages(self, *packages: str | Sequence[str], secret_mounts: Any = None) -> Image:
         """Packages of Debian."""
-        return self._add([("apt", package) for package in _flat(packages)])
+        return self._add("apt", _flat(packages))
 
     def with_commands(self, commands: str | Sequence[str], secret_mounts: Any = None) -> Image:
         """Shell commands, in this order."""
-        return self._add([("command", command) for command in _flat([commands])])
+        return self._add("command", _flat([commands]))
 
     def with_source_file(self, src: str | Path | Sequence[str | Path], dst: str = ".") -> Image:
-        """Copy one file, or several, into the image."""
-        files = [src] if isinstance(src, str | Path) else src
-        return self._add([("source_file", f"{Path(file).absolute()}\n{dst}") for file in files])
+        """Copy one file, or several, into the image; ``dst`` is a directory, or relative to the working directory."""
+        image = self
+        for file in [src] if isinstance(src, str | Path) else src:
+            image = image._add("file", [_absolute(file), dst])
+        return image
 
     def with_source_folder(self, src: str | Path, dst: str = ".", copy_contents_only: bool = False) -> Image:
-        """Copy a folder, or only what is in it, into the image."""
-        kind = "source_contents" if copy_contents_only else "source_folder"
-        return self._add([(kind, f"{Path(src).absolute()}\n{dst}")])
+        """Copy a folder, or only what is in it, into the image; ``dst`` as for ``with_source_file``."""
+        return self._add("contents" if copy_contents_only else "folder", [_absolute(src), dst])
 
     def with_workdir(self, workdir: str) -> Image:
-        """The working directory."""
-        return self._add([("workdir", workdir)])
+        """The working directory of the steps that follow, and of replicas."""
+        return self._add("workdir", [workdir])
 
     def with_env_vars(self, env_vars: Mapping[str, str]) -> Image:
-        """Environment variables; a later value wins."""
-        merged = {**dict(self.env_vars), **{str(key): str(value) for key, value in env_vars.items()}}
-        return replace(self, env_vars=tuple(merged.items()))
+        """Environment variables, for the steps that follow and for replicas; a later value wins."""
+        return self._add("env", [f"{key}={value}" for key, value in env_vars.items()])
 
     def clone(
         self,
@@ -145,26 +162,13 @@ class Image:
 
     def spec(self) -> ImageSpec:
         """The same as the engine knows it. ValueError: a file that it names cannot be read."""
-        packages: list[str] = []
-        layers: list[tuple[str, str]] = []
-        for kind, argument in self.steps:
-            if kind == "pip":
-                packages.append(argument)
-            elif kind == "uv_script":
-                packages.extend(_script_dependencies(Path(argument)))
-            elif kind == "requirements":
-                found, options = _requirements(Path(argument))
-                packages.extend(found)
-                layers.extend(options)
-            else:
-                layers.append((kind, argument))
-        layers.extend(("platform", platform) for platform in self.platform)
         return ImageSpec(
             base=self.base,
+            dockerfile=self.dockerfile,
             python_version=".".join(map(str, self.python_version)) if self.python_version else None,
-            packages=tuple(dict.fromkeys(package for package in packages if _project(package) not in _PROVIDED)),
-            layers=tuple(layers),
-            env_vars=self.env_vars,
+            steps=_merged(_resolved(step) for step in self.steps),
+            platform=self.platform,
+            name=self.name or "",
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -172,8 +176,48 @@ class Image:
             raise AttributeError(name)
         raise errors.NotSupportedError(f"Image.{name} is not part of samovar")
 
-    def _add(self, steps: Iterable[tuple[str, str]]) -> Image:
-        return replace(self, steps=(*self.steps, *steps))
+    def _add(self, kind: str, arguments: Sequence[str], options: Sequence[str] = ()) -> Image:
+        return replace(self, steps=(*self.steps, ImageStep(kind, tuple(arguments), tuple(options))))
+
+
+def _resolved(step: ImageStep) -> ImageStep:
+    """With the packages in place of the file that lists them, and without what the runtime already meets."""
+    if step.kind == "uv_script":
+        packages, options = _script_dependencies(Path(step.arguments[0])), list(step.options)
+    elif step.kind == "requirements":
+        packages, options = _requirements(Path(step.arguments[0]))
+    elif step.kind == "pip":
+        packages, options = list(step.arguments), list(step.options)
+    else:
+        return step
+    needed = (_anchored(package, Path.cwd()) for package in packages if _project(package) not in _PROVIDED)
+    return ImageStep("pip", tuple(dict.fromkeys(needed)), tuple(options))
+
+
+def _merged(steps: Iterable[ImageStep]) -> tuple[ImageStep, ...]:
+    """Neighbours of one kind with the same options as one step: one layer in place of many."""
+    merged: list[ImageStep] = []
+    for step in steps:
+        if not step.arguments:
+            continue
+        last = merged[-1] if merged else None
+        if last and step.kind in _MERGED and (last.kind, last.options) == (step.kind, step.options):
+            both = (*last.arguments, *step.arguments)
+            merged[-1] = ImageStep(
+                step.kind, both if step.kind == "command" else tuple(dict.fromkeys(both)), step.options
+            )
+        else:
+            merged.append(step)
+    return tuple(merged)
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).absolute())
+
+
+def _anchored(requirement: str, folder: Path) -> str:
+    """A requirement that is a path, absolute: the engine has another working directory."""
+    return str((folder / requirement).resolve()) if requirement.startswith(("./", "../")) else requirement
 
 
 def _flat(values: Iterable[str | Sequence[str]]) -> list[str]:
@@ -188,12 +232,13 @@ def _version(version: tuple[int, int] | None) -> tuple[int, int] | None:
     return (version[0], version[1])
 
 
-def _platforms(platform: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if platform is None else (platform,) if isinstance(platform, str) else tuple(platform)
+def _platform(platform: str | tuple[str, ...] | None) -> str:
+    """The first of several: an image is built for the machine that runs it."""
+    return platform if isinstance(platform, str) else platform[0] if platform else ""
 
 
-def _pip_options(pip: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Options that go to pip as they are; TypeError for an unknown one."""
+def _pip_options(pip: Mapping[str, Any]) -> list[str]:
+    """Options as pip takes them, one or more words each; TypeError for an unknown one."""
     unknown = set(pip) - {"index_url", "extra_index_urls", "pre", "extra_args", "secret_mounts"}
     if unknown:
         raise TypeError(f"Image: unknown option {', '.join(sorted(unknown))}")
@@ -205,7 +250,7 @@ def _pip_options(pip: Mapping[str, Any]) -> list[tuple[str, str]]:
         options.append("--pre")
     if pip.get("extra_args"):
         options.append(str(pip["extra_args"]))
-    return [("pip_option", option) for option in options]
+    return options
 
 
 def _project(requirement: str) -> str:
@@ -232,19 +277,25 @@ def _script_dependencies(script: Path) -> list[str]:
         raise ValueError(f"Image: the inline metadata of {script} is not TOML: {error}") from error
 
 
-def _requirements(file: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """(packages, options for pip); files that it includes are followed."""
+def _requirements(file: Path) -> tuple[list[str], list[str]]:
+    """(packages, options for pip); files that it includes are followed, and what they name by path is absolute."""
     packages: list[str] = []
-    options: list[tuple[str, str]] = []
+    options: list[str] = []
     for raw in _read(file, "requirements file").replace("\\\n", " ").splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
-        included = re.match(r"(?:-r|--requirement)[ =]?\s*(\S+)", line)
-        if included:
-            more, more_options = _requirements(file.parent / included[1])
+        option = re.match(r"(-r|--requirement|-c|--constraint|-e|--editable)[ =]?\s*(\S+)", line)
+        if option and option[1] in ("-r", "--requirement"):
+            more, more_options = _requirements(file.parent / option[2])
             packages += more
             options += more_options
+        elif option and "://" not in option[2]:
+            path = str((file.parent / option[2]).resolve())
+            if option[1] in ("-e", "--editable"):
+                packages.append(f"-e {path}")
+            else:
+                options.append(f"--constraint {path}")
         elif line.startswith("-"):
-            options.append(("pip_option", line))
+            options.append(line)
         elif line:
-            packages.append(line)
+            packages.append(_anchored(line, file.parent))
     return packages, options

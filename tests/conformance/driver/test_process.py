@@ -407,6 +407,19 @@ def test_a_gpu_that_is_not_there_is_said_once(monkeypatch):
     assert lines == ["environment 'e' asks for gpu 'T4:1', but this machine shows none; going on without"]
 
 
+def test_a_network_that_a_process_cannot_have_is_said_once():
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver()
+        for network in ("none", "none", "host", ""):
+            await driver.prepare(Environment(network or "plain", network=network), lines.append)
+        await driver.close()
+
+    run(test())
+    assert lines == ["environment 'none' asks for network 'none', but a process has the machine's own"]
+
+
 def test_an_on_output_that_fails_does_not_hide_the_end():
     failures: list[str] = []
 

@@ -1,0 +1,29 @@
+"""What tests of every folder may ask for."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.real.containers import engine as engines
+
+
+@pytest.fixture(scope="session")
+def container_engine():
+    """A container engine of the tests' own. Without Podman: skipped, or failed where containers are required."""
+    if reason := engines.missing():
+        if os.environ.get("SAMOVAR_REQUIRE_CONTAINERS"):
+            pytest.fail(f"containers are required, but there is {reason}")
+        pytest.skip(f"there is {reason}")
+    with engines.running() as engine:
+        yield engine
+
+
+@pytest.fixture
+def containers(container_engine, monkeypatch):
+    """The engine, for drivers to find, and an image to start from; a test that uses it leaves no container behind."""
+    monkeypatch.setenv("SAMOVAR_CONTAINER_SOCKET", str(container_engine.socket))
+    monkeypatch.setenv("CONTAINER_IMAGE", container_engine.base())
+    yield container_engine
+    assert not container_engine.containers()
