@@ -21,10 +21,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from samovar import errors
+from samovar import config, errors
 from samovar.core.pool import PoolStats
-from samovar.core.pools import LEASE
-from samovar.drivers.process import ProcessDriver
+from samovar.drivers.choice import open_driver
 from samovar.engine.engine import Engine, OnLog
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
@@ -32,6 +31,7 @@ from samovar.engine.turn import Turn
 from samovar.engine.work import Outcome, Run
 from samovar.model import Phase
 from samovar.ports import Report
+from samovar.sdk import ctx
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import payload
@@ -40,7 +40,6 @@ from samovar.wire.blobs import Blobs
 __all__ = ["EmbeddedHost", "Handle", "open_host"]
 
 _STOP_GRACE = 0.5  # seconds that a replica without work has for a clean end
-_SHORTEST_LEASE = 2.0  # seconds
 _CLOSE_LIMIT = 20.0  # seconds beyond the grace
 
 Convert = Callable[[Any], Any]
@@ -134,16 +133,23 @@ class Handle:
 
 
 class EmbeddedHost:
-    def __init__(self, report: Report, on_log: OnLog) -> None:
-        lease = _lease()
+    """``driver`` is a name that ``drivers.choice`` knows. InitializationError: it, or a setting, is wrong."""
+
+    def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
+        settings = config.load()
         self.folder = tempfile.mkdtemp(prefix="samovar-")
         folder, self._blobs_lock = _blob_folder()
         self.blobs = Blobs(folder, spares=True)
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.turn = Turn()
         self.helm = Helm(self.turn)
-        self._keeper = Keeper(ProcessDriver(), self.helm.loop, self.turn, report)
-        self.engine = Engine(self._keeper, self.folder, folder, on_log, lease)
+        try:
+            opened = open_driver(driver or settings.driver, self.folder, folder)
+        except errors.InitializationError:
+            self._remove_folders()
+            raise
+        self._keeper = Keeper(opened, self.helm.loop, self.turn, report)
+        self.engine = Engine(self._keeper, self.folder, folder, on_log, settings.lease)
         self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)
         self._closed = False
@@ -229,25 +235,12 @@ class EmbeddedHost:
         self.helm.close()
         self.engine.hub.close()
         self.turn.release_signals()
+        self._remove_folders()
+
+    def _remove_folders(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.blobs.folder, ignore_errors=True)
         self._blobs_lock.close()
-
-
-def _lease() -> float:
-    """Seconds. InitializationError: SAMOVAR_LEASE is no number of them."""
-    text = os.environ.get("SAMOVAR_LEASE", "")
-    try:
-        seconds = float(text or LEASE)
-    except ValueError:
-        seconds = 0.0
-    if seconds < _SHORTEST_LEASE:
-        raise errors.InitializationError(
-            "InitializationError",
-            f"SAMOVAR_LEASE={text!r}: it must be a number of seconds, {_SHORTEST_LEASE:g} or more, as replicas give "
-            "a sign of life every second",
-        )
-    return seconds
 
 
 def _blob_folder() -> tuple[str, Any]:
@@ -283,16 +276,19 @@ def _print_log(label: str, stream: str, text: str) -> None:
         print(f"[{label}] {line}", file=sys.stderr)
 
 
-def open_host(*, report: Report | None = None, on_log: OnLog | None = None) -> EmbeddedHost:
+def open_host(*, report: Report | None = None, on_log: OnLog | None = None, driver: str = "") -> EmbeddedHost:
     """The one host of this process, made at the first call and closed at exit.
 
     ``report`` takes lines of progress and ``on_log`` what tasks print; both go to stderr unless told otherwise.
+    ``driver``: "" as ``init(driver=…)`` and the settings say.
     """
     global _host
     with _host_lock:
         if _host is None:
             _host = EmbeddedHost(
-                report or (lambda line: print(f"samovar: {line}", file=sys.stderr)), on_log or _print_log
+                report or (lambda line: print(f"samovar: {line}", file=sys.stderr)),
+                on_log or _print_log,
+                driver or str(ctx.settings.get("driver") or ""),
             )
             atexit.register(_host.close)
         return _host

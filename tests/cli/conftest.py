@@ -63,15 +63,16 @@ class FakeHost:
         self.runs: list[FakeRun] = []
         self.contexts: list[dict[str, str] | None] = []
         self.closed: list[float] = []
+        self.driver = ""
         self.waits: list[Callable[[], None]] = []
         self.closes: list[Callable[[], None]] = []
         self.report: Callable[[str], None] = lambda _: None
         self.on_log: Callable[[str, str, str], None] = lambda *_: None
 
     def open_host(
-        self, *, report: Callable[[str], None] | None = None, on_log: Callable[[str, str, str], None] | None = None
+        self, *, report: Callable[[str], None], on_log: Callable[[str, str, str], None], driver: str
     ) -> FakeHost:
-        self.report, self.on_log = report or self.report, on_log or self.on_log
+        self.report, self.on_log, self.driver = report, on_log, driver
         return self
 
     def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> FakeRun:
