@@ -346,7 +346,7 @@ class Engine:
 
     def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
         self._forget(replica)
-        failure = Failure(error.kind, error.code, f"environment '{environment.name}': {error}", worker=replica)
+        failure = Failure(error.kind, error.code, str(error), worker=replica)
         self._handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
         self.flush()
 
