@@ -6,15 +6,24 @@ import os
 
 import pytest
 
-from tests.real.containers import engine as containers
+from tests.real.containers import engine as engines
 
 
 @pytest.fixture(scope="session")
 def container_engine():
     """A container engine of the tests' own. Without Podman: skipped, or failed where containers are required."""
-    if reason := containers.missing():
+    if reason := engines.missing():
         if os.environ.get("SAMOVAR_REQUIRE_CONTAINERS"):
             pytest.fail(f"containers are required, but there is {reason}")
         pytest.skip(f"there is {reason}")
-    with containers.running() as engine:
+    with engines.running() as engine:
         yield engine
+
+
+@pytest.fixture
+def containers(container_engine, monkeypatch):
+    """The engine, for drivers to find, and an image to start from; a test that uses it leaves no container behind."""
+    monkeypatch.setenv("SAMOVAR_CONTAINER_SOCKET", str(container_engine.socket))
+    monkeypatch.setenv("CONTAINER_IMAGE", container_engine.base())
+    yield container_engine
+    assert not container_engine.containers()

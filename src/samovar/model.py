@@ -36,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     gpu: str | None = None  # as the user wrote it: "1", "T4:1"
     disk: int | None = None  # bytes
     shm: int | None = None  # bytes
+    pids: int | None = None  # processes and threads; None: a bound of the driver's own
 
 
 class ImageStep(msgspec.Struct, frozen=True):
@@ -68,6 +69,19 @@ class ImageSpec(msgspec.Struct, frozen=True):
         return tuple({name: value for name, _, value in pairs}.items())
 
 
+class SecretSpec(msgspec.Struct, frozen=True):
+    """A secret of an environment: named here, and looked up where the engine runs."""
+
+    variable: str  # the environment variable that holds it, or, with a mount, the path of its file
+    key: str  # "group/key", or "key" without a group
+    mount: str = ""  # the folder in which it is a file; "": it is no file
+
+    @property
+    def path(self) -> str:
+        """Where a container has the file."""
+        return f"{self.mount.rstrip('/')}/{self.key.rpartition('/')[2]}"
+
+
 class Bundle(msgspec.Struct, frozen=True):
     """The user's code: where a replica finds it and what it imports before its first execution."""
 
@@ -97,9 +111,10 @@ class Environment(msgspec.Struct, frozen=True):
     image: ImageSpec = ImageSpec()
     limits: Limits = Limits()
     env_vars: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[tuple[str, str], ...] = ()  # (environment variable in the replica, key)
+    secrets: tuple[SecretSpec, ...] = ()
     bundle: Bundle = Bundle()
     settings: PoolSettings = PoolSettings()
+    network: str = ""  # "none", "bridge", "host", or the name of one; "": what the container engine does by itself
     scope: str = ""  # the run that owns the pool where the policy says scope="run"
 
     @property
@@ -112,6 +127,7 @@ class Environment(msgspec.Struct, frozen=True):
             self.env_vars,
             self.secrets,
             self.bundle,
+            self.network,
             self.scope,
             self.settings.concurrency,
             self.settings.max_tasks,

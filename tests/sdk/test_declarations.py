@@ -9,7 +9,7 @@ import pytest
 
 import samovar as flyte
 from samovar import model
-from samovar.model import ImageStep
+from samovar.model import ImageStep, SecretSpec
 from samovar.sdk.policies import to_retry, to_secrets, to_timeouts
 
 POLICY = flyte.ReusePolicy(replicas=(0, 3), idle_ttl=60, concurrency=2)
@@ -73,8 +73,8 @@ def test_policies_become_numbers() -> None:
     assert to_timeouts(timedelta(minutes=1)) == model.Timeouts(max_runtime=60)
     assert to_timeouts(flyte.Timeout(1, 2, timedelta(seconds=3))) == model.Timeouts(1, 2, 3)
     secrets = ["my-key", flyte.Secret("k", group="g"), flyte.Secret("x", as_env_var="X_ENV")]
-    assert to_secrets(secrets) == (("G_K", "g/k"), ("MY_KEY", "my-key"), ("X_ENV", "x"))
-    assert to_secrets("k") == (("K", "k"),)
+    assert to_secrets(secrets) == (SecretSpec("G_K", "g/k"), SecretSpec("MY_KEY", "my-key"), SecretSpec("X_ENV", "x"))
+    assert to_secrets("k") == (SecretSpec("K", "k"),)
     for wrong in (-1, 1.5, True):
         with pytest.raises(ValueError, match="retries"):
             to_retry(wrong)
@@ -159,7 +159,7 @@ def test_the_environment_as_an_engine_sees_it() -> None:
     made = f.spec.environment
     assert (made.name, made.scope, made.limits.cpu) == ("ml", "run", 1.0)
     assert made.env_vars == (("A", "1"), ("B", "2"))
-    assert made.secrets == (("TOKEN", "token"),)
+    assert made.secrets == (SecretSpec("TOKEN", "token"),)
     assert made.image.steps == (ImageStep("pip", ("numpy",)),)
 
     plain = flyte.TaskEnvironment("plain")

@@ -12,7 +12,9 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from samovar.drivers.process import TAIL_BYTES, OnOutput, variables
+from samovar.drivers import secrets
+from samovar.drivers.output import TAIL_BYTES, OnOutput
+from samovar.drivers.process import variables
 from samovar.errors import ReplicaStartError
 from samovar.model import Environment, Exit
 from samovar.ports import Report
@@ -31,6 +33,7 @@ class FakeReplica:
         self.environment = environment
         self.boot = boot
         self.variables = given
+        self.files: dict[str, bytes] = {}  # secrets, by path
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[int | None] | None = None
         self.output = ""
@@ -95,7 +98,10 @@ class FakeDriver:
         if replica in self.replicas:
             message = f"environment {environment.name!r}: there is a replica {replica!r} already"
             raise ReplicaStartError(message, replica)
-        started = FakeReplica(environment, dict(boot), variables(environment, boot))
+        files = secrets.as_files(environment)
+        given = {**variables(environment, boot), **{secret.variable: secret.path for secret, _ in files}}
+        started = FakeReplica(environment, dict(boot), given)
+        started.files = {secret.path: value for secret, value in files}
         self.replicas[replica] = started
         self.started.append(replica)
         if self.on_start is not None:

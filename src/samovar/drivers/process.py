@@ -8,12 +8,12 @@ thread: a death is seen through a pidfd, not through SIGCHLD.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 import functools
 import glob
 import importlib.util
 import os
+import shutil
 import signal
 import site
 import subprocess
@@ -22,7 +22,10 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from samovar.drivers import secrets
 from samovar.drivers.limits import Group, Groups, Sampler
+from samovar.drivers.output import OnOutput, Output
+from samovar.drivers.private import PrivateFolder
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import venv
 from samovar.model import Environment, Exit, ImageSpec
@@ -30,16 +33,6 @@ from samovar.ports import Report
 
 RUNTIME = ("-P", "-c", "from samovar.runtime.main import main; main()")
 """What a replica runs. ``-P``: the directory it starts in must not shadow installed packages."""
-
-TAIL_BYTES = 8 * 1024
-"""How much of a replica's output is kept for its Exit."""
-
-_READ_BYTES = 64 * 1024
-_LINE_BYTES = 64 * 1024  # a longer line is handed on in pieces
-_DRAIN_READS = 64  # after the end; a process that escaped the kill might write for ever
-
-OnOutput = Callable[[str, str], None]
-"""Takes the replica and one line of what it wrote, without the newline."""
 
 
 class ProcessDriver:
@@ -59,6 +52,7 @@ class ProcessDriver:
         self._on_output = on_output
         self._groups = Groups.find() if isinstance(groups, str) else groups
         self._sampler = Sampler()
+        self._private = PrivateFolder()
         self._pythons: dict[ImageSpec, str] = {}
         self._replicas: dict[str, _Replica] = {}
         self._removals: set[asyncio.Task[None]] = set()  # of cgroups, which take the kernel a moment
@@ -83,7 +77,12 @@ class ProcessDriver:
         python = self._pythons[environment.image]
         given = {**_python_variables(python), **variables(environment, boot)}
         started = _Replica(replica, self._on_output, self._removals)
-        started.spawn([python, *self._command], given, environment)
+        try:
+            given.update(self._secret_files(started, environment))
+            started.spawn([python, *self._command], given, environment)
+        except ReplicaStartError:
+            started.ended.cancel()
+            raise
         self._replicas[replica] = started
         try:
             await self._bound(started, environment)
@@ -113,6 +112,15 @@ class ProcessDriver:
         await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
         await asyncio.gather(*self._unwanted, *self._removals)
         self._sampler.close()
+        self._private.close()
+
+    def _secret_files(self, replica: _Replica, environment: Environment) -> dict[str, str]:
+        """Write them where only this user can look, for as long as the replica lives; a variable says where each is."""
+        if not any(secret.mount for secret in environment.secrets):
+            return {}
+        folder = self._private.make("secrets")
+        replica.ended.add_done_callback(lambda _: shutil.rmtree(folder, ignore_errors=True))
+        return secrets.write_files(environment, folder)
 
     async def _bound(self, replica: _Replica, environment: Environment) -> None:
         """Put the replica under its limits: by a cgroup where there is one, else by sampling its memory."""
@@ -172,7 +180,7 @@ class _Replica:
             os.close(writer)
         self.pid = self._process.pid
         sink = None if self._on_output is None else functools.partial(self._on_output, self.name)
-        self._output = _Output(self._loop, reader, sink)
+        self._output = Output(self._loop, reader, sink)
         _on_death(self._loop, self.pid, self._died)
 
     async def stop(self, grace: float) -> None:
@@ -238,93 +246,19 @@ class _Replica:
         )
 
 
-class _Output:
-    """Reads what a replica writes: keeps the end of it and hands on whole lines."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, sink: Callable[[str], None] | None) -> None:
-        self._loop = loop
-        self._fd = fd
-        self._sink = sink
-        self._tail = bytearray()
-        self._line = ""
-        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        os.set_blocking(fd, False)
-        loop.add_reader(fd, self._read)
-
-    def finish(self) -> str:
-        """Take what is left in the pipe, close it, and return the end of all."""
-        for _ in range(_DRAIN_READS):
-            if not self._read():
-                break
-        self._close()
-        if self._line and self._sink is not None:
-            self._give(self._line, self._sink)
-        return self._tail.decode("utf-8", errors="replace")
-
-    def _read(self) -> bool:
-        """False: nothing there now, or ever."""
-        if self._fd < 0:
-            return False
-        try:
-            data = os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._close()
-            return False
-        self._tail += data
-        del self._tail[:-TAIL_BYTES]
-        if self._sink is not None:
-            self._hand_on(self._decode(data), self._sink)
-        return True
-
-    def _hand_on(self, text: str, sink: Callable[[str], None]) -> None:
-        *lines, self._line = (self._line + text).split("\n")
-        if len(self._line) > _LINE_BYTES:
-            lines.append(self._line)
-            self._line = ""
-        for line in lines:
-            self._give(line.removesuffix("\r"), sink)
-
-    def _give(self, line: str, sink: Callable[[str], None]) -> None:
-        """A sink that fails must not keep a death from being seen."""
-        try:
-            sink(line)
-        except Exception as error:
-            self._loop.call_exception_handler({"message": "on_output of ProcessDriver failed", "exception": error})
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-
-
 def variables(environment: Environment, boot: Mapping[str, str]) -> dict[str, str]:
     """All environment variables of a replica. ReplicaStartError: a secret is not there.
+
+    File secrets are not among them: where their files lie is for the driver to say.
 
     The engine's own SAMOVAR_ settings stay behind: a replica is told by ``boot`` where it belongs.
     """
     own = {key: value for key, value in os.environ.items() if not key.startswith("SAMOVAR_")}
     own.update(environment.image.env_vars)
     own.update(environment.env_vars)
-    for variable, key in environment.secrets:
-        own[variable] = _secret(key, variable, environment)
+    own.update(secrets.as_variables(environment))
     own.update(boot)
     return own
-
-
-def _secret(key: str, variable: str, environment: Environment) -> str:
-    for name in (key, key.upper()):
-        if name in os.environ:
-            return os.environ[name]
-    names = key if key == key.upper() else f"{key} or {key.upper()}"
-    raise ReplicaStartError(
-        f"{_of(environment)} needs the secret {key!r} (as {variable}), but the engine does not have it; "
-        f"set the environment variable {names} where the engine runs"
-    )
 
 
 def _python_variables(python: str) -> dict[str, str]:

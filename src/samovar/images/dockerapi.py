@@ -80,13 +80,15 @@ async def connect() -> aiodocker.Docker:
 
 
 async def server(docker: aiodocker.Docker) -> Server:
-    """Who answers this client."""
-    async with asyncio.timeout(ANSWER_SECONDS):
-        found = await docker.version()
-    parts = {str(part.get("Name")): str(part.get("Version")) for part in found.get("Components") or ()}
-    if podman := parts.get("Podman Engine"):
+    """Who answers this client. By a ping: to say its version in full, Podman asks other programs for theirs."""
+    async with asyncio.timeout(ANSWER_SECONDS), docker.session.get(f"{docker.docker_host}/_ping") as answer:
+        headers = answer.headers
+    if not answer.ok or "Api-Version" not in headers:
+        raise ValueError(f"it is no container engine: it answers {answer.status} {answer.reason}")
+    docker.api_version = f"v{headers['Api-Version']}"
+    if podman := headers.get("Libpod-Api-Version"):
         return Server("podman", podman)
-    return Server("docker", str(found.get("Version", "of an unknown version")))
+    return Server("docker", headers.get("Server", "").removeprefix("Docker/") or "of an unknown version")
 
 
 @contextlib.asynccontextmanager

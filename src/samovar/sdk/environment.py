@@ -17,13 +17,18 @@ from samovar.sdk.reuse import ReusePolicy
 from samovar.sdk.task import P, R, Task, TaskOptions
 
 _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 E = TypeVar("E", bound="TaskEnvironment")
 
 
 @dataclass(eq=False)
 class TaskEnvironment:
     """Declare one, then decorate functions with ``@env.task``. Without ``reusable`` every execution gets a new
-    container; with a ``ReusePolicy`` they are kept."""
+    container; with a ``ReusePolicy`` they are kept.
+
+    ``network`` is that of the containers: "none", "bridge", "host" or a name. None leaves it to the container engine;
+    processes have the network of their machine.
+    """
 
     name: str
     depends_on: list[TaskEnvironment] = field(default_factory=list)
@@ -39,6 +44,7 @@ class TaskEnvironment:
     reusable: ReusePolicy | None = None
     plugin_config: Any = None
     queue: str | None = None
+    network: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -56,6 +62,11 @@ class TaskEnvironment:
             raise TypeError(f"environment {self.name!r}: resources must be Resources, not {self.resources!r}")
         if self.image is not None and not isinstance(self.image, str | Image):
             raise TypeError(f"environment {self.name!r}: image must be an Image or its name, not {self.image!r}")
+        if self.network is not None and not (isinstance(self.network, str) and _NETWORK.fullmatch(self.network)):
+            raise ValueError(
+                f"environment {self.name!r}: network={self.network!r} must be 'none', 'bridge', 'host' "
+                "or the name of a network"
+            )
         wanted, self.depends_on = self.depends_on, []
         self.add_dependency(*wanted)
         self._tasks: dict[str, Task[Any, Any]] = {}
@@ -159,6 +170,7 @@ class TaskEnvironment:
             env_vars=tuple(sorted((str(key), str(value)) for key, value in (env_vars or {}).items())),
             secrets=to_secrets(secrets),
             bundle=bundle.current(),
+            network=self.network or "",
             settings=_one_task_a_replica() if reusable is None else reusable.settings(),
             scope="run" if reusable is not None and reusable.scope == "run" else "",
         )

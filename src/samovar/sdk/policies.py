@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import Any, Literal
 
-from samovar.model import Retry, Timeouts
+from samovar.model import Retry, SecretSpec, Timeouts
 
 Seconds = int | float | timedelta
 CacheBehavior = Literal["auto", "override", "disable", "enabled"]
@@ -59,7 +59,11 @@ class Cache:
 
 @dataclass(frozen=True)
 class Secret:
-    """A value that a replica gets as an environment variable and that is never written down."""
+    """A value that a replica gets, as an environment variable or as a file, and that is never written to a disk.
+
+    With ``mount``, an absolute path, it is a file named after the key in that folder, and the environment variable
+    holds the path of the file. In a replica that is no container the file lies elsewhere, and the variable says where.
+    """
 
     key: str
     group: str | None = None
@@ -72,6 +76,10 @@ class Secret:
             object.__setattr__(self, "as_env_var", re.sub(r"\W", "_", name).upper())
         elif not re.fullmatch(r"[A-Za-z_]\w*", self.as_env_var):
             raise ValueError(f"Secret {self.key!r}: as_env_var={self.as_env_var!r} is no name for a variable")
+        if self.mount is not None and not (
+            PurePath(self.mount).is_absolute() and ".." not in PurePath(self.mount).parts
+        ):
+            raise ValueError(f"Secret {self.key!r}: mount={str(self.mount)!r} must be the absolute path of a folder")
 
     @property
     def lookup(self) -> str:
@@ -123,13 +131,14 @@ def to_timeouts(timeout: Seconds | Timeout | None) -> Timeouts:
     )
 
 
-def to_secrets(secrets: str | Secret | Sequence[str | Secret] | None) -> tuple[tuple[str, str], ...]:
-    """(environment variable, key) of each, in a fixed order."""
+def to_secrets(secrets: str | Secret | Sequence[str | Secret] | None) -> tuple[SecretSpec, ...]:
+    """What the engine knows of ``secrets``, in a fixed order."""
     if secrets is None:
         return ()
     each = [secrets] if isinstance(secrets, str | Secret) else secrets
     found = [Secret(secret) if isinstance(secret, str) else secret for secret in each]
-    return tuple(sorted((secret.as_env_var or "", secret.lookup) for secret in found))
+    specs = [SecretSpec(secret.as_env_var or "", secret.lookup, str(secret.mount or "")) for secret in found]
+    return tuple(sorted(specs, key=lambda spec: (spec.variable, spec.key, spec.mount)))
 
 
 def _seconds(name: str, value: Seconds | None) -> float | None:

@@ -23,13 +23,17 @@ _GPU = re.compile(r"\d+|[A-Za-z][\w .-]*:\d+")
 
 @dataclass(frozen=True)
 class Resources:
-    """cpu in cores (1, 0.5, "500m"), memory, disk and shm in bytes ("512Mi", "1Gi"), gpu as 1, "1" or "T4:1"."""
+    """cpu in cores (1, 0.5, "500m"), memory, disk and shm in bytes ("512Mi", "1Gi"), gpu as 1, "1" or "T4:1".
+
+    In containers, disk bounds what can be written to /tmp, and pids how many processes and threads there can be.
+    """
 
     cpu: float | str | tuple[float | str, float | str] | None = None
     memory: int | str | tuple[int | str, int | str] | None = None
     gpu: int | str | None = None
     disk: int | str | None = None
     shm: int | str | None = None
+    pids: int | None = None
 
     def __post_init__(self) -> None:
         self.limits()  # a bad value is told where it is written
@@ -42,6 +46,7 @@ class Resources:
             gpu=_gpu(self.gpu),
             disk=_bytes("disk", self.disk),
             shm=None if self.shm == "auto" else _bytes("shm", self.shm),
+            pids=_count("pids", self.pids),
         )
 
 
@@ -69,6 +74,12 @@ def _amount(name: str, value: object) -> float | None:
 def _bytes(name: str, value: object) -> int | None:
     amount = _amount(name, value)
     return None if amount is None else int(amount)
+
+
+def _count(name: str, value: object) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"Resources: {name} must be an int of at least 1, not {value!r}")
+    return value
 
 
 def _example(name: str) -> str:

@@ -9,11 +9,11 @@ import pytest
 
 from samovar.drivers.process import variables
 from samovar.errors import ReplicaStartError
-from samovar.model import Environment, Exit, ImageSpec, ImageStep
+from samovar.model import Environment, Exit, ImageSpec, ImageStep, Limits, SecretSpec
 
 from .worlds import SECONDS
 
-PLAIN = Environment("plain")
+PLAIN = Environment("plain", network="none")
 
 
 def run(test):
@@ -152,7 +152,7 @@ def test_variables_of_image_environment_secret_and_boot(world, monkeypatch):
         "e",
         image=ImageSpec(steps=(ImageStep("env", ("IMAGE=i", "PLAIN=overridden")),)),
         env_vars=(("PLAIN", "p"), ("BOOT", "overridden")),
-        secrets=(("PASSWORD", "db_password"),),
+        secrets=(SecretSpec("PASSWORD", "db_password"),),
     )
 
     async def test():
@@ -174,7 +174,7 @@ def test_an_absent_secret_refuses_the_start(world, monkeypatch):
     async def test():
         here = world("succeed")
         with pytest.raises(ReplicaStartError, match=r"environment 'e' needs the secret 'db_password'.*DB_PASSWORD"):
-            await here.driver.start("r", Environment("e", secrets=(("PASSWORD", "db_password"),)), {})
+            await here.driver.start("r", Environment("e", secrets=(SecretSpec("PASSWORD", "db_password"),)), {})
         await here.driver.start("r", PLAIN, {})  # the name was not taken
         await soon(here.driver.wait("r"))
         await here.driver.close()
@@ -215,5 +215,52 @@ def test_close_kills_all_and_ends_every_wait(world):
         assert {how.signal for how in await soon(asyncio.gather(*waiting))} == {signal.SIGKILL}
         with pytest.raises(ReplicaStartError, match="closed"):
             await here.driver.start("d", PLAIN, {})
+
+    run(test())
+
+
+def test_a_secret_as_a_file(world, monkeypatch, tmp_path):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "certificate").write_text("leaf")
+    monkeypatch.setenv("SAMOVAR_SECRETS_DIR", str(tmp_path))
+    environment = Environment("e", secrets=(SecretSpec("CERTIFICATE", "web/certificate", "/samovar-test/tls"),))
+
+    async def test():
+        content, mode, path = (await ended(world("secret"), environment)).output.split()
+        assert (content, mode) == ("leaf", "0o400")
+        assert path in ("/samovar-test/tls/certificate", "elsewhere")
+
+    run(test())
+
+
+def test_over_its_memory_a_replica_is_killed_and_it_shows(world):
+    async def test():
+        how = await ended(world("greedy"), Environment("greedy", limits=Limits(memory=200 << 20), network="none"))
+        assert (how.out_of_memory, how.signal) == (True, signal.SIGKILL)
+        assert str(how) == "went over its memory limit and was killed"
+
+    run(test())
+
+
+def test_within_its_limits_a_replica_is_left_alone(world):
+    async def test():
+        limits = Limits(cpu=1, memory=500 << 20, shm=8 << 20, disk=8 << 20, pids=50)
+        assert await ended(world("fail"), Environment("modest", limits=limits, network="none")) == Exit(code=7)
+
+    run(test())
+
+
+def test_what_a_driver_has_left_is_found_from_outside(world):
+    async def test():
+        here = world("sleep")
+        for name in ("a", "b"):
+            await here.driver.start(name, PLAIN, {"REPLICA": name})
+            await here.line()
+        assert await here.left() == ["a", "b"]
+        await soon(here.driver.stop("a", 0))
+        await soon(here.driver.wait("a"))
+        assert await here.left() == ["b"]
+        await here.driver.close()
+        assert await here.left() == []
 
     run(test())

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Generic, TypeVar
 
+from samovar.drivers.container import ContainerDriver, replicas
+from samovar.drivers.container_spec import Shared
 from samovar.drivers.fake import FakeDriver, OnStart
 from samovar.drivers.process import ProcessDriver
+from samovar.images import dockerapi
 from samovar.model import Environment, Exit
 from samovar.ports import Driver
 
@@ -15,12 +21,20 @@ SECONDS = 20  # the bound of every wait
 VARIABLES = ("PLAIN", "IMAGE", "BOOT", "PASSWORD")
 
 
-class World:
-    """A driver, and the lines that its replicas have written."""
+D = TypeVar("D", bound=Driver)
 
-    def __init__(self, make: Callable[[World], Driver]) -> None:
+
+class World(Generic[D]):
+    """A driver, the lines that its replicas have written, and how to find those that it has left."""
+
+    def __init__(self, make: Callable[[World[D]], D], left: Callable[[D], Awaitable[list[str]]]) -> None:
         self._lines: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.driver = make(self)
+        self._left = left
+
+    async def left(self) -> list[str]:
+        """The replicas that are there, found from outside of the driver: by their labels, or what stands for these."""
+        return sorted(await self._left(self.driver))
 
     def hear(self, replica: str, line: str) -> None:
         self._lines.put_nowait((replica, line))
@@ -43,22 +57,43 @@ PROGRAMS = {
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);print('ready', flush=True); time.sleep(600)"
     ),
     "variables": f"import os\nfor name in {VARIABLES!r}: print(name, os.environ.get(name), flush=True)",
+    "greedy": (
+        "import time\ntaken = []\nwhile True:\n    taken.append(bytearray(b'x') * 2**23)\n    time.sleep(0.005)"
+    ),
+    "secret": (
+        "import os\npath = os.environ['CERTIFICATE']\nprint(open(path).read(), oct(os.stat(path).st_mode & 0o777),"
+        "path if path.startswith('/samovar-test') else 'elsewhere')"
+    ),
     "talk": "for number in range(5000): print('line', number)",
 }
 
 
-def process(program: str) -> World:
+def process(program: str) -> World[ProcessDriver]:
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ProcessDriver(command=command, on_output=world.hear))
+    return World(lambda world: ProcessDriver(command=command, on_output=world.hear), _processes)
 
 
-def fake(program: str) -> World:
-    def make(world: World) -> Driver:
+async def _processes(driver: ProcessDriver) -> list[str]:
+    """By what its boot has told each: the environment of this process's children."""
+    found = []
+    for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for child in children.read_text().split():
+            given = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            found += [entry.removeprefix(b"REPLICA=").decode() for entry in given if entry.startswith(b"REPLICA=")]
+    return found
+
+
+def fake(program: str) -> World[FakeDriver]:
+    def make(world: World[FakeDriver]) -> FakeDriver:
         driver = FakeDriver(on_output=world.hear)
         driver.on_start = _script(driver, program)
         return driver
 
-    return World(make)
+    return World(make, _fakes)
+
+
+async def _fakes(driver: FakeDriver) -> list[str]:
+    return [name for name, replica in driver.replicas.items() if not replica.ended.done()]
 
 
 def _script(driver: FakeDriver, program: str) -> OnStart:
@@ -72,6 +107,11 @@ def _script(driver: FakeDriver, program: str) -> OnStart:
         if program == "talk":
             for number in range(5000):
                 driver.say(replica, f"line {number}")
+        if program == "secret":
+            (content,) = driver.replicas[replica].files.values()
+            driver.say(replica, f"{content.decode()} 0o400 {driver.replicas[replica].variables['CERTIFICATE']}")
+        if program == "greedy":
+            driver.crash(replica, Exit(signal=signal.SIGKILL, out_of_memory=environment.limits.memory is not None))
         if program == "die":
             driver.crash(replica, Exit(signal=signal.SIGSEGV))
         return 7 if program == "fail" else 0
@@ -91,4 +131,19 @@ async def _sleep(program: str) -> int:
     return 5
 
 
-WORLDS = {"fake": fake, "process": process}
+def container(program: str, shared: Shared | None = None) -> World[ContainerDriver]:
+    """Needs the API of a container engine at SAMOVAR_CONTAINER_SOCKET, and the id of an image in CONTAINER_IMAGE."""
+
+    async def ensure(docker: object, image: object, report: object) -> str:
+        return os.environ["CONTAINER_IMAGE"]
+
+    command = ("-c", PROGRAMS.get(program, program))
+    return World(lambda world: ContainerDriver(shared or Shared(), ensure, command, world.hear), _containers)
+
+
+async def _containers(driver: ContainerDriver) -> list[str]:
+    async with dockerapi.opened() as docker:
+        return list((await replicas(docker, driver.id)).values())
+
+
+WORLDS = {"container": container, "fake": fake, "process": process}

@@ -1,6 +1,7 @@
 """A private container engine for tests: Podman's API on a socket, with a storage that is kept between runs.
 
-The storage lies in a cache folder, so that the base image is made once. Nothing of it is shared with the Podman of
+The storage lies in a cache folder (SAMOVAR_TEST_CONTAINERS names another one), so that the base image is made once.
+It serves one run of the tests at a time; a second one waits. Nothing of it is shared with the Podman of
 whoever runs the tests. What this kernel asks for (another runtime, lower limits) goes into a ``containers.conf``
 that is written where it is needed and only there: a machine with a working Podman is left as it is.
 """
@@ -77,9 +78,8 @@ class Engine:
 
     def base(self) -> str:
         """The id of a Debian with Python, made once."""
-        with _alone(self.cache / "base.lock"):
-            if not self._find_base():
-                self._make_base()
+        if not self._find_base():
+            self._make_base()
         return self._find_base()
 
     def _find_base(self) -> str:
@@ -99,7 +99,7 @@ def running() -> Iterator[Engine]:
     """An engine for as long as the block; no container of samovar is left afterwards."""
     cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="samovar-engine-") as folder:
+    with _alone(cache / "lock"), tempfile.TemporaryDirectory(prefix="samovar-engine-") as folder:
         engine = Engine(cache, Path(folder))
         engine.start()
         try:

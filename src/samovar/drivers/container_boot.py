@@ -1,0 +1,183 @@
+"""How a replica in a container is booted, and what it says on two pipes: no secret is seen, and no exit is missed.
+
+Each replica has a folder on a tmpfs of the host that is mounted read-only into its container:
+
+- ``boot``     environment variables that ``inspect`` must not show: the token, secrets
+- ``output``   a named pipe for stdout and stderr
+- ``life``     a named pipe that PID 1 holds open: one line when it runs, one when the main process has ended, and then
+  the end of the pipe, which the kernel brings about whatever happens to the container
+- ``secrets/`` the secrets that are files; each is mounted where it belongs
+
+So the driver sees output and death at once, without a request, also while nobody answers the container engine's API.
+PID 1 is the first half of the same Python program: it forks the main process, passes signals on, reaps, and knows an
+exit code of 137 from a SIGKILL, which no container engine does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from samovar.drivers.output import Output
+from samovar.errors import ReplicaStartError
+from samovar.model import SecretSpec
+
+FOLDER = "/run/samovar"
+"""Where the container has it."""
+
+_LIFE_BYTES = 1024
+
+_INIT = f"""\
+def boot():
+    import os, signal
+    life = os.open("{FOLDER}/life", os.O_WRONLY | os.O_NONBLOCK)
+    output = os.open("{FOLDER}/output", os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    with open("{FOLDER}/boot", encoding="utf-8", errors="surrogateescape") as file:
+        os.environ.update(entry.split("=", 1) for entry in file.read().split("\\0") if entry)
+    asked = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, *asked])
+    main = os.fork()
+    if not main:
+        os.close(life)
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD, *asked])
+        return
+    os.write(life, b"runs\\n")
+    status = None
+    while status is None:
+        number = signal.sigwait([signal.SIGCHLD, *asked])
+        if number != signal.SIGCHLD:
+            try:
+                os.killpg(main, number)
+            except ProcessLookupError:
+                os.kill(main, number)
+            continue
+        child = 1
+        while child and status is None:
+            child, found = os.waitpid(-1, os.WNOHANG)
+            if child == main:
+                status = os.waitstatus_to_exitcode(found)
+    kills = "0"
+    for path in "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control":
+        try:
+            with open(path) as file:
+                kills = dict(line.split() for line in file).get("oom_kill", kills)
+        except OSError:
+            pass
+    os.write(life, f"{{status}} {{kills}}\\n".encode())
+    os._exit(status if status >= 0 else 128 - status)
+boot()
+del boot
+"""
+
+
+class Ended(NamedTuple):
+    """What PID 1 said of the main process."""
+
+    status: int  # exit code, or minus the signal
+    memory_kills: int  # processes that the kernel has killed for the container's memory
+
+
+def command(python: str, arguments: tuple[str, ...]) -> list[str]:
+    """What the container runs: ``arguments``, which end with ``-c`` and a program, after the boot."""
+    *options, program = arguments
+    return [python, *options, f"{_INIT}{program}"]
+
+
+class Boot:
+    """The host's side of one folder. ``running`` and ``ended`` come from the pipe of life."""
+
+    def __init__(self, folder: Path, owner: tuple[int, int] | None) -> None:
+        """``owner``: (user, group) of the container's user where that is not this process's own."""
+        self.folder = folder
+        self.running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
+        self.output: Output | None = None
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._life = -1
+        self._said = b""
+        if owner is not None:
+            os.chown(folder, -1, owner[1])
+            folder.chmod(0o750)
+
+    def write(self, variables: Mapping[str, str]) -> None:
+        """The variables for ``boot``. ReplicaStartError: one cannot be a variable."""
+        for name, value in variables.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise ReplicaStartError(f"{name!r} cannot be an environment variable of a replica")
+        text = "\0".join(f"{name}={value}" for name, value in variables.items())
+        self._file(self.folder / "boot", text.encode(errors="surrogateescape"))
+
+    def add_secret(self, secret: SecretSpec, value: bytes) -> tuple[str, str]:
+        """Write a file; returns (its path here, its path in the container)."""
+        secrets = self.folder / "secrets"
+        if not secrets.exists():
+            secrets.mkdir(0o700)
+            self._own(secrets)
+        file = secrets / str(len(list(secrets.iterdir())))
+        self._file(file, value)
+        return str(file), secret.path
+
+    def listen(self, sink: Callable[[str], None] | None) -> None:
+        """Make both pipes and read them on this loop; ``sink`` takes lines of output."""
+        self.output = Output(self._loop, self._pipe("output"), sink)
+        self._life = self._pipe("life")
+        self._loop.add_reader(self._life, self._read)
+
+    def close(self) -> str:
+        """Remove the folder; returns the end of the output. Safe to call twice."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return "" if self.output is None else self.output.finish()
+
+    def _pipe(self, name: str) -> int:
+        path = self.folder / name
+        os.mkfifo(path, 0o600)
+        self._own(path)
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _file(self, path: Path, content: bytes) -> None:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400), "wb") as file:
+            file.write(content)
+        self._own(path)
+
+    def _own(self, path: Path) -> None:
+        if self._owner is not None:
+            os.chown(path, *self._owner)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._life, _LIFE_BYTES)
+        except BlockingIOError:
+            return
+        if not self.running.done():
+            self.running.set_result(None)
+        self._said = (self._said + data)[-_LIFE_BYTES:]
+        if not data:
+            self._end()
+
+    def _end(self) -> None:
+        if self._life >= 0:
+            self._loop.remove_reader(self._life)
+            os.close(self._life)
+            self._life = -1
+        if not self.ended.done():
+            self.ended.set_result(_ended(self._said))
+
+
+def _ended(said: bytes) -> Ended | None:
+    """None: PID 1 was killed before it could say anything. Code of the user may have written here as well."""
+    last = said.splitlines()[-1:]
+    try:
+        status, kills = last[0].split()
+        return Ended(int(status), int(kills))
+    except (IndexError, ValueError):
+        return None

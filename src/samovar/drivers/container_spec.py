@@ -1,0 +1,230 @@
+"""What a container engine is asked for, for one replica: as little as it needs, bounded, and labelled.
+
+Called by the container driver; nothing here talks to anybody. Whatever an image or an environment says, a replica is
+no root user, has no capability and can gain none, writes to bounded tmpfs alone and sees the user's code read-only.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samovar.errors import ReplicaStartError
+from samovar.model import Bundle, Environment, Limits
+
+ENGINE = "samovar.engine"
+REPLICA = "samovar.replica"
+ENVIRONMENT = "samovar.environment"
+HOST = "samovar.host"  # where the lock is
+LOCK = "samovar.lock"  # a file that is locked as long as the engine of this container lives
+
+HOME = "/home/samovar"
+PIDS = 512
+"""Processes and threads of a replica whose environment names no bound."""
+TMP_BYTES = 1 << 30
+"""What can be written to /tmp where the environment names no disk; it counts as memory of the replica."""
+HOME_BYTES = 256 << 20
+"""What can be written to the home directory, and to /var/tmp."""
+
+_UNPRIVILEGED = 64198  # a user that no distribution gives out, where the engine's own is root
+_TMPFS = "rw,nosuid,nodev,mode=1777"
+_SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys")
+_OWN = {
+    "/",
+    "/home",
+    HOME,
+    "/opt",
+    "/opt/venv",
+    "/run",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/var",
+    "/var/tmp",
+}
+
+
+@dataclass(frozen=True)
+class User:
+    """Who a replica is in its container, and whose container it is."""
+
+    kind: str  # of the container engine: "podman" | "docker"
+    ids: tuple[int, int]  # user, group
+    shares_by_group: bool = False  # it is another one than the engine, which lets it reach things through its group
+    user_namespace: str = ""
+
+    @classmethod
+    def for_engine(cls, kind: str, rootless: bool) -> User:
+        """The engine's own user; somebody without rights where that is root."""
+        own = (os.getuid(), os.getgid())
+        if own[0] == 0:
+            return cls(kind, (_UNPRIVILEGED, _UNPRIVILEGED), shares_by_group=True)
+        if rootless and kind == "podman":
+            return cls(kind, own, user_namespace="keep-id")
+        return cls(kind, (0, 0) if rootless else own)  # rootless Docker has one user of ours: the one it calls root
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """To whom files are given; None: they are ours, and so are its."""
+        return self.ids if self.shares_by_group else None
+
+    def can_read(self, path: str) -> bool:
+        """Whether it can read this file, or enter this folder."""
+        wanted = 0o5 if os.path.isdir(path) else 0o4
+        return not self.shares_by_group or os.stat(path).st_mode & wanted == wanted
+
+    def share(self, folder: str, writable: bool) -> None:
+        """Let it enter this folder and use the sockets in it; ``writable``: make files there as well."""
+        if not self.shares_by_group:
+            return
+        group = self.ids[1]
+        os.chown(folder, -1, group)
+        os.chmod(folder, 0o2770 if writable else 0o750)
+        for entry in os.scandir(folder):
+            if entry.stat(follow_symlinks=False).st_gid != group and Path(entry.path).is_socket():
+                os.chown(entry.path, -1, group)
+                os.chmod(entry.path, 0o660)
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a container starts from."""
+
+    id: str
+    python: str  # path of the interpreter in it
+    has_directory: bool = False  # it says where its programs start
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Folders of the engine that replicas reach under the same path."""
+
+    folder: str = ""  # with the engine's socket; read-only
+    blobs: str = ""
+
+
+def labels(replica: str, environment: Environment, engine: str, lock: Path) -> dict[str, str]:
+    """By these a replica is found, and it is told whether its engine still lives."""
+    return {
+        ENGINE: engine,
+        REPLICA: replica,
+        ENVIRONMENT: environment.name,
+        HOST: socket.gethostname(),
+        LOCK: str(lock),
+    }
+
+
+def config(
+    environment: Environment, image: Image, user: User, shared: Shared, files: list[tuple[str, str]]
+) -> dict[str, Any]:
+    """All but the labels and the command. ``files``: (path here, path in the container), read-only."""
+    limits = environment.limits
+    mounts = [_bind(here, there, True) for here, there in files]
+    mounts += [_bind(path, path, True) for path in (*code(environment.bundle), *filter(None, [shared.folder]))]
+    mounts += [_bind(path, path, False) for path in filter(None, [shared.blobs])]
+    host: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": True,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "LogConfig": {"Type": "none"},  # output goes to the driver alone, so nothing that it shows lies on a disk
+        "Mounts": mounts,
+        "Tmpfs": {
+            "/tmp": f"{_TMPFS},size={limits.disk or TMP_BYTES}",
+            "/var/tmp": f"{_TMPFS},size={HOME_BYTES}",
+            HOME: f"{_TMPFS},size={HOME_BYTES}",
+        },
+        **_bounds(limits, user.kind),
+    }
+    if environment.network:
+        host["NetworkMode"] = environment.network
+    if user.user_namespace:
+        host["UsernsMode"] = user.user_namespace
+    variables = {"HOME": HOME, **dict(environment.image.env_vars), **dict(environment.env_vars)}
+    asked: dict[str, Any] = {
+        "Image": image.id,
+        "User": "{}:{}".format(*user.ids),
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "HostConfig": host,
+    }
+    if not image.has_directory:
+        asked["WorkingDir"] = _directory(environment.bundle)
+    return asked
+
+
+def check(environment: Environment, user: User) -> None:
+    """ReplicaStartError: what a container engine would not refuse, and a replica could not live with."""
+    asked = environment.limits.gpu
+    here = len(glob.glob("/dev/nvidia[0-9]*"))
+    if asked and here < _gpus(asked):
+        has = f"has {here}" if here else "has none that containers can use (no /dev/nvidia0)"
+        raise ReplicaStartError(
+            f"environment {environment.name!r} asks for gpu {asked!r}, but this machine {has}; "
+            "ask for less with Resources(gpu=…), or run where there are more"
+        )
+    for path in code(environment.bundle):
+        if not user.can_read(path):
+            raise ReplicaStartError(
+                f"environment {environment.name!r}: its replicas cannot read {path}, since samovar runs as root and they "
+                f"as user {user.ids[0]}; allow it (chmod -R o+rX {path}), or run samovar as an ordinary user"
+            )
+
+
+def code(bundle: Bundle) -> list[str]:
+    """The folders, and the script, that the user's code is in: each once, none below another.
+
+    A folder that containers have themselves, such as /tmp, is left out; of a script in one only its file is there.
+    """
+    wanted = [*bundle.sys_path, bundle.cwd, os.path.dirname(bundle.main)]
+    found = {os.path.normpath(path) for path in wanted if os.path.isabs(path) and os.path.exists(path)}
+    kept = {path for path in found if not _is_of_container(path)}
+    if bundle.main and os.path.exists(bundle.main):
+        kept.add(os.path.normpath(bundle.main))
+    return sorted(path for path in kept if not any(str(above) in kept for above in Path(path).parents))
+
+
+def _is_of_container(path: str) -> bool:
+    return path in _OWN or any(path == one or path.startswith(f"{one}/") for one in _SYSTEM)
+
+
+def _directory(bundle: Bundle) -> str:
+    """Where it starts: where the user did, if that is there."""
+    there = code(bundle)
+    cwd = os.path.normpath(bundle.cwd) if bundle.cwd else ""
+    return cwd if any(path in there for path in (cwd, *map(str, Path(cwd).parents))) else HOME
+
+
+def _bounds(limits: Limits, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"PidsLimit": limits.pids or PIDS}
+    if limits.memory is not None:
+        found |= {"Memory": limits.memory, "MemorySwap": limits.memory}  # memory and swap together: no swap
+    if limits.cpu is not None:
+        found["NanoCpus"] = int(limits.cpu * 1e9)
+    if limits.shm is not None:
+        found["ShmSize"] = limits.shm
+    if limits.gpu:
+        found["DeviceRequests"] = [_gpu_request(_gpus(limits.gpu), kind)]
+    return found
+
+
+def _gpu_request(count: int, kind: str) -> dict[str, Any]:
+    """Docker chooses by itself, Podman is told names of the Container Device Interface."""
+    if kind == "podman":
+        return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={number}" for number in range(count)]}
+    return {"Count": count, "Capabilities": [["gpu"]]}
+
+
+def _gpus(asked: str) -> int:
+    """Of "2" or "T4:2"."""
+    return int(asked.rpartition(":")[2])
+
+
+def _bind(here: str, there: str, read_only: bool) -> dict[str, Any]:
+    return {"Type": "bind", "Source": here, "Target": there, "ReadOnly": read_only}
