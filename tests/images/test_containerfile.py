@@ -156,7 +156,8 @@ def test_a_uv_project_with_a_lock_is_synced_and_without_one_installed():
         "mkdir /tmp/samovar-project && cp /run/samovar-local-0/pyproject.toml /tmp/samovar-project/pyproject.toml && "
         "cp /run/samovar-local-1/uv.lock /tmp/samovar-project/uv.lock && VIRTUAL_ENV=/opt/venv "
         "/run/samovar-host/uv sync --frozen --no-dev --no-install-project --inexact --active "
-        "--project /tmp/samovar-project --compile-bytecode --no-install-package unionai-reuse --pre && rm -rf /tmp/samovar-project"
+        "--project /tmp/samovar-project --compile-bytecode --no-install-package unionai-reuse --pre && "
+        "rm -rf /tmp/samovar-project"
     )
     assert f"{UV} --override /run/samovar-step/overrides.txt -r /tmp/samovar-project/pyproject.toml" in script(plain)
 
