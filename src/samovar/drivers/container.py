@@ -23,7 +23,7 @@ import aiodocker
 
 from samovar.drivers import container_spec as spec
 from samovar.drivers import private, secrets
-from samovar.drivers.container_api import AWAY_SECONDS, GONE, Api, labelled, text
+from samovar.drivers.container_api import AWAY_SECONDS, GONE, Api, labelled
 from samovar.drivers.container_boot import FOLDER, Boot, Ended, command
 from samovar.drivers.output import OnOutput
 from samovar.drivers.process import RUNTIME
@@ -74,7 +74,7 @@ class ContainerDriver:
             api, _ = await self._open()
             self._images[environment.image] = await self._image(api, environment.image, report)
         except (InitializationError, ImageBuildError, *dockerapi.UNREACHABLE) as error:
-            raise ImageBuildError(f"{_of(environment)}: {text(error)}") from error
+            raise ImageBuildError(f"{_of(environment)}: {dockerapi.why(error)}") from error
 
     async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
         await self.prepare(environment, _nowhere)
@@ -101,7 +101,7 @@ class ContainerDriver:
             if isinstance(error, aiodocker.DockerError) and error.status == GONE:
                 self._images.pop(environment.image, None)  # it may have been removed: the next start makes it again
             if isinstance(error, (*dockerapi.UNREACHABLE, ReplicaStartError)):
-                raise ReplicaStartError(f"{_of(environment)}: {text(error)}", replica) from error
+                raise ReplicaStartError(f"{_of(environment)}: {dockerapi.why(error)}", replica) from error
             raise
 
     async def wait(self, replica: str) -> Exit:
@@ -178,7 +178,7 @@ class ContainerDriver:
         except BaseException as error:
             await docker.close()
             if isinstance(error, dockerapi.UNREACHABLE):
-                message = f"the container engine does not answer as it should: {text(error)}"
+                message = f"the container engine does not answer as it should: {dockerapi.why(error)}"
                 raise InitializationError("InitializationError", message) from error
             raise
         return api, spec.User.for_engine(kind, rootless)

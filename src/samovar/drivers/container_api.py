@@ -145,10 +145,3 @@ async def labelled(docker: aiodocker.Docker, wanted: dict[str, str]) -> list[tup
 def is_away(error: BaseException) -> bool:
     """Nobody answers, as opposed to: the answer is no. 900 is how the client says so."""
     return not isinstance(error, aiodocker.DockerError) or error.status == 900
-
-
-def text(error: BaseException) -> str:
-    """Of an error that a request has raised, for people."""
-    if isinstance(error, aiodocker.DockerError) and error.status != 900:
-        return error.message.strip()
-    return str(error) or "the container engine does not answer"
