@@ -118,7 +118,7 @@ async def _pull(docker: aiodocker.Docker, name: str, platform: str) -> str:
     except TimeoutError:
         return f"no answer within {PULL_SECONDS:.0f} s"
     except dockerapi.UNREACHABLE as error:
-        return str(error)
+        return dockerapi.why(error)
     finally:
         await events.aclose()
     return ""
@@ -185,7 +185,7 @@ async def _make(docker: aiodocker.Docker, suite: str, name: str, report: Report)
             return f"Debian {suite} cannot be loaded: {failed[0]}"
         await docker.images.tag(str(events[-1]["status"]), repository, tag=tag)
     except dockerapi.UNREACHABLE as error:
-        return f"Debian {suite} cannot be loaded: {error}"
+        return f"Debian {suite} cannot be loaded: {dockerapi.why(error)}"
     return ""
 
 

@@ -68,7 +68,7 @@ async def build(docker: aiodocker.Docker, order: Order, host: HostSettings, repo
             async for event in dockerapi.stream(docker, "build", params, archive):
                 progress.take(event)
     except dockerapi.UNREACHABLE as error:
-        raise ImageBuildError(f"the container engine cannot build: {error}") from error
+        raise ImageBuildError(f"the container engine cannot build: {dockerapi.why(error)}") from error
 
 
 class _Progress:

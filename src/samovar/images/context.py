@@ -44,7 +44,7 @@ class Context:
         """Take in this file or folder under a name that says what is in it; gives the name."""
         path = Path(source)
         if not path.exists():
-            raise ImageBuildError(f"the image needs {source}, which is not there; correct its path or create it")
+            raise ImageBuildError(f"the image needs {source}, which is not there; correct the path, or create it")
         name = path.name if path.name not in ("", "..") else path.resolve().name
         folder = hashlib.blake2b(f"{name}\0{digest(path)}".encode(), digest_size=8).hexdigest()
         place = f"copied/{folder}/{name}"
@@ -147,7 +147,7 @@ def _kind(path: Path) -> str:
 
 def _add(archive: tarfile.TarFile, name: str, path: Path, keep: Keep | None = None) -> None:
     for relative, found in walk(path, keep):
-        header = _header(f"{name}/{relative}" if relative else name)
+        header = _header(name if relative in ("", ".") else f"{name}/{relative}")
         if found.is_symlink() and relative:
             header.type, header.linkname = tarfile.SYMTYPE, os.readlink(found)
             archive.addfile(header)

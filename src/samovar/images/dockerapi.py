@@ -68,15 +68,15 @@ async def connect() -> aiodocker.Docker:
             await server(docker)
             return docker
         except UNREACHABLE as error:
-            failures.append(f"{address}: {str(error) or 'no answer'}")
+            failures.append(f"{address}: {why(error)}")
         except BaseException:
             if docker is not None:
                 await docker.close()
             raise
         if docker is not None:
             await docker.close()
-    why = "; ".join(failures) or "there is no socket of Docker or Podman"
-    raise InitializationError("InitializationError", f"no container engine answers: {why}\n{_WHAT_TO_DO}")
+    reason = "; ".join(failures) or "there is no socket of Docker or Podman"
+    raise InitializationError("InitializationError", f"no container engine answers: {reason}\n{_WHAT_TO_DO}")
 
 
 async def server(docker: aiodocker.Docker) -> Server:
@@ -89,6 +89,13 @@ async def server(docker: aiodocker.Docker) -> Server:
     if podman := headers.get("Libpod-Api-Version"):
         return Server("podman", podman)
     return Server("docker", headers.get("Server", "").removeprefix("Docker/") or "of an unknown version")
+
+
+def why(error: BaseException) -> str:
+    """What to tell people about one of ``UNREACHABLE``."""
+    if isinstance(error, aiodocker.DockerError):
+        return str(error.message)
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import aiodocker
 
-from samovar.errors import ImageBuildError
 from samovar.images import base, cache, containerfile, dockerfile, own, settings, store
 from samovar.images.build import Order, build
 from samovar.images.containerfile import Base, Kit
@@ -31,22 +30,16 @@ from samovar.ports import Report
 
 
 async def ensure(docker: aiodocker.Docker, image: ImageSpec, report: Report) -> str:
-    """The tag of the image, built first if it is not there. ImageBuildError says which step failed, and how."""
+    """The tag of the image, built first if it is not there; its label ``samovar.python`` says where its Python is.
+
+    ImageBuildError says which step failed, and how.
+    """
     host = settings.gather()
     start = await _base(docker, image, host, report)
     context = Context()
     order = await asyncio.to_thread(_order, image, start, host, context)
     await _built(docker, order, host, report)
     return order.tag
-
-
-async def python_of(docker: aiodocker.Docker, tag: str) -> str:
-    """The path of the Python in an image that ``ensure`` gave."""
-    about = await store.inspect(docker, tag)
-    labels = ((about or {}).get("Config") or {}).get("Labels") or {}
-    if PYTHON_LABEL not in labels:
-        raise ImageBuildError(f"the image {tag} is not one of samovar's, or it has gone; run again to build it")
-    return str(labels[PYTHON_LABEL])
 
 
 async def _base(docker: aiodocker.Docker, image: ImageSpec, host: settings.HostSettings, report: Report) -> Base:

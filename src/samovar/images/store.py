@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import aiodocker
 
 from samovar.errors import ImageBuildError, InitializationError
-from samovar.images.dockerapi import UNREACHABLE
+from samovar.images.dockerapi import UNREACHABLE, why
 
 IMAGE_LABEL = "samovar.image"
 """On an image for replicas: the digest of what it is made of."""
@@ -100,7 +100,7 @@ async def remove(docker: aiodocker.Docker, image: Stored, force: bool = False) -
     try:
         await docker.images.delete(_bare(image.id), force=True)
     except UNREACHABLE as error:
-        raise InitializationError("InitializationError", f"{name_of(image)} cannot be removed: {error}") from error
+        raise InitializationError("InitializationError", f"{name_of(image)} cannot be removed: {why(error)}") from error
 
 
 async def prune(docker: aiodocker.Docker, bases: bool = False) -> list[Stored]:
@@ -145,4 +145,4 @@ def _short(tag: str) -> str:
 
 
 def _silent(error: BaseException) -> InitializationError:
-    return InitializationError("InitializationError", f"the container engine does not list what it has: {error}")
+    return InitializationError("InitializationError", f"the container engine does not list what it has: {why(error)}")
