@@ -22,14 +22,13 @@ from collections.abc import Callable
 from typing import Any
 
 from samovar import config, errors
-from samovar.core.pool import PoolStats
 from samovar.drivers.choice import open_driver
 from samovar.engine.engine import Engine, OnLog
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
 from samovar.engine.turn import Turn
 from samovar.engine.work import Outcome, Run
-from samovar.model import Phase
+from samovar.model import Phase, PoolStats
 from samovar.ports import Report
 from samovar.sdk import ctx
 from samovar.sdk.pending import Pending

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from typing import NamedTuple
 
 from samovar.light import msgspec
 
@@ -205,3 +206,21 @@ class Exit(msgspec.Struct, frozen=True):
             except ValueError:
                 return f"was killed by signal {self.signal}"
         return f"exited with code {self.code}"
+
+
+class PoolStats(NamedTuple):
+    """Counts of one pool at one moment, for people."""
+
+    name: str
+    starting: int
+    ready: int
+    draining: int
+    slots: int
+    active: int
+    parked: int
+    queued: int
+    done: int
+    failed: int  # aborted ones too
+    cold: int
+    warm: int
+    note: str  # why the head of the queue waits; "" when nothing waits

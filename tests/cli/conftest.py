@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from samovar import errors
 from samovar.cli.main import cli
-from samovar.core.pool import PoolStats
+from samovar.model import PoolStats
 from samovar.model import Phase
 from samovar.sdk import alias
 

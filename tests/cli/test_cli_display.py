@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from samovar.cli.display import Lines, Rate, Screen
-from samovar.core.pool import PoolStats
+from samovar.model import PoolStats
 from samovar.model import Phase
 
 

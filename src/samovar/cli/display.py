@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from samovar.core.pool import PoolStats
-from samovar.model import Phase
+from samovar.model import Phase, PoolStats
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

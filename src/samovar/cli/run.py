@@ -20,9 +20,8 @@ from typing import Any, NamedTuple, Protocol, cast
 import click
 
 from samovar.cli import display, options, script, values
-from samovar.core.pool import PoolStats
 from samovar.errors import BaseRuntimeError, InitializationError
-from samovar.model import Phase
+from samovar.model import Phase, PoolStats
 from samovar.sdk.controller import RunHandle
 
 SUCCESS, TASK_FAILED, BAD_INPUT = 0, 1, 2

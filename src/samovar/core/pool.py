@@ -8,34 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from samovar.core.actions import Action
 from samovar.core.messages import Command, StartReplica, StopReplica
 from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
-from samovar.model import QUEUED, PoolSettings
+from samovar.model import QUEUED, PoolSettings, PoolStats
 
 STOP_GRACE = 5.0
 """Seconds an idle replica gets for a clean end."""
-
-
-class PoolStats(NamedTuple):
-    """Counts of one pool at one moment, for people."""
-
-    name: str
-    starting: int
-    ready: int
-    draining: int
-    slots: int
-    active: int
-    parked: int
-    queued: int
-    done: int
-    failed: int  # aborted ones too
-    cold: int
-    warm: int
-    note: str  # why the head of the queue waits; "" when nothing waits
 
 
 class Pool:

@@ -30,10 +30,10 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pool import Pool, PoolStats
+from samovar.core.pool import Pool
 from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
-from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase, PoolStats
 
 LEASE = 30.0
 """Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long

@@ -36,13 +36,13 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pool import PoolStats
 from samovar.core.pools import LEASE, Pools
+from samovar.engine.clients import Clients
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
 from samovar.engine.work import Outcome, Run, Work
-from samovar.model import RUNNING, Environment, Exit, Failure, Phase, TaskSpec
+from samovar.model import RUNNING, Environment, Exit, Failure, Phase, PoolStats, TaskSpec
 from samovar.wire import frames
 
 _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
@@ -53,13 +53,19 @@ OnLog = Callable[[str, str, str], None]  # label, stream, text
 
 
 class Engine:
-    """``folder`` (0700) takes the socket, ``blobs`` the large values; both belong to the caller."""
+    """``folder`` (0700) takes the socket of replicas, ``blobs`` the large values; both belong to the caller.
+
+    ``on_log`` takes what replicas write outside of tasks.
+    """
 
     def __init__(self, keeper: Keeper, folder: str, blobs: str, on_log: OnLog, lease: float = LEASE) -> None:
-        self.hub = Hub(os.path.join(folder, "engine.sock"), self)
+        self.hub = Hub(self)
+        self.clients = Clients(self)
+        self._address = os.path.join(folder, "engine.sock")
+        self.hub.listen(self._address, "replica")
         self._keeper = keeper
         self._on_log = on_log
-        self._blobs = blobs
+        self.blobs = blobs
         self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
         self._environments: dict[str, Environment] = {}  # by pool
@@ -103,18 +109,10 @@ class Engine:
 
     # what a script asks for
 
-    def start(
-        self,
-        task: TaskSpec,
-        body: bytes,
-        blobs: tuple[str, ...],
-        run: Run,
-        on_done: Callable[[Outcome], None],
-    ) -> int:
-        """Submit the first action of a run; ``on_done`` is called on the loop. Returns the action."""
-        work = Work(task, self._pool(task, run, self._homes), run, run.number(), body, blobs)
-        work.on_done = on_done
-        return self._submit(work, 0)
+    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
+        """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps ``task``."""
+        pool = self._pool(task, run, self._homes if homes is None else homes)
+        return self._submit(Work(task, pool, run, run.number(), body, blobs), 0)
 
     def abort(self, action: int, reason: str) -> None:
         self._handle(Abort(action, reason))
@@ -122,7 +120,7 @@ class Engine:
     def abort_all(self, reason: str) -> None:
         """Abort every run."""
         for number, work in list(self._works.items()):
-            if work.on_done is not None and number in self._works:
+            if work.link is None and number in self._works:
                 self.abort(number, reason)
 
     def phase(self, action: int) -> Phase | None:
@@ -152,7 +150,7 @@ class Engine:
     def tick(self) -> None:
         self._handle(Tick())
 
-    def _send(self, link: Link, frame: Any) -> None:
+    def send(self, link: Link, frame: Any) -> None:
         """Queue a frame; it leaves when the turn ends."""
         if not link.outbox:
             self._unflushed.append(link)
@@ -186,21 +184,26 @@ class Engine:
         return name
 
     def received(self, link: Link, batch: list[Any]) -> None:
+        if link.role == "client":
+            self.clients.received(link, batch)
+            return
         on_frame = self._on_frame
-        if not link.replica:
+        if not link.is_known:
             if not batch:
                 return
             self._hello(link, batch.pop(0))
         for frame in batch:
             handler = on_frame.get(type(frame))
-            if handler is None or not link.replica:
+            if handler is None or not link.is_known:
                 link.close()
                 return
             handler(link, frame)
 
     def disconnected(self, link: Link) -> None:
-        """The process may live on without a voice: it is of no use then, and its end is the loss."""
-        if link.replica in self._kept:
+        """A process may live on without a voice: it is of no use then, and its end is the loss."""
+        if link.role == "client":
+            self.clients.left(link)
+        elif link.replica in self._kept:
             self._keeper.stop(link.replica, _VOICELESS_GRACE)
 
     def _hello(self, link: Link, hello: Any) -> None:
@@ -212,14 +215,15 @@ class Engine:
         elif not self._is_token_of(hello.replica, hello.token):
             reason = "unknown replica or wrong token"
         if reason:
-            self._send(link, frames.Refuse(reason))
+            self.send(link, frames.Refuse(reason))
             link.close()
             return
+        link.is_known = True
         link.replica = hello.replica
         self._links[hello.replica] = link
         del self._tokens[hello.replica]
         pool = hello.replica.rpartition("-")[0]
-        self._send(link, frames.Welcome(self._environments[pool].bundle, self._blobs))
+        self.send(link, frames.Welcome(self._environments[pool].bundle, self.blobs))
 
     def _is_token_of(self, replica: str, token: str) -> bool:
         wanted = self._tokens.get(replica)
@@ -238,7 +242,7 @@ class Engine:
         parent = link.running.get(frame.parent)
         declared = link.tasks.get(frame.ref)
         if parent is None or parent.epoch != frame.parent or declared is None:
-            self._send(link, frames.Answer(frame.call, failure=ABORTED))
+            self.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
         run = parent.run
         work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
@@ -255,12 +259,12 @@ class Engine:
     def _done(self, link: Link, frame: frames.Done) -> None:
         work = link.running.pop(frame.epoch, None)
         if work is None:
-            return self._discard(frame.blobs)
+            return self.discard(frame.blobs)
         if work.epoch == frame.epoch:
             work.result = frame.body
             work.result_blobs = frame.blobs
         else:
-            self._discard(frame.blobs)
+            self.discard(frame.blobs)
         self._handle(Finished(frame.epoch))
 
     def _failed(self, link: Link, frame: frames.Failed) -> None:
@@ -269,7 +273,10 @@ class Engine:
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
         work = link.running.get(frame.epoch)
-        self._on_log(work.label if work is not None else link.replica, frame.stream, frame.text)
+        if work is not None:
+            work.run.starter.logged(work.label, frame.stream, frame.text)
+        else:
+            self._on_log(link.replica, frame.stream, frame.text)
 
     def _beat(self, link: Link, frame: frames.Beat) -> None:
         link.lag = frame.lag
@@ -281,6 +288,8 @@ class Engine:
         work = self._works[command.action]
         work.epoch = command.epoch
         work.phase = RUNNING
+        if work.link is None:
+            work.run.starter.running()
         link = self._links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -297,7 +306,7 @@ class Engine:
             task.max_inline_io_bytes,
             work.run.context,
         )
-        self._send(link, frame)
+        self.send(link, frame)
 
     def _settle(self, command: Settle) -> None:
         work = self._works[command.action]
@@ -305,33 +314,33 @@ class Engine:
         work.epoch = 0
         if command.failure is not None:
             work.failure = command.failure
-            self._discard(work.result_blobs)
+            self.discard(work.result_blobs)
             work.result_blobs = ()
-        self._discard(work.blobs)
+        self.discard(work.blobs)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
         link = work.link
         if link is not None:
             if link.calls.pop(work.call, None) is None or not link.is_open:
-                self._discard(work.result_blobs)
+                self.discard(work.result_blobs)
             else:
-                self._send(link, frames.Answer(work.call, work.result, work.result_blobs, work.failure))
-        elif work.on_done is not None:
+                self.send(link, frames.Answer(work.call, work.result, work.result_blobs, work.failure))
+        else:
             for pool in work.run.pools:
                 self._handle(Drain(pool))
-            work.on_done(Outcome(work.phase, work.result, work.result_blobs, work.failure))
+            work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 
     def _cancel(self, command: Cancel) -> None:
         link = self._links.get(command.replica)
         if link is not None:
-            self._send(link, frames.Cancel(command.epoch))
+            self.send(link, frames.Cancel(command.epoch))
 
     def _start_replica(self, command: StartReplica) -> None:
         replica = command.replica
         self._kept.add(replica)
         self._tokens[replica] = token = os.urandom(16).hex()
-        boot = {"SAMOVAR_ENGINE": self.hub.address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
+        boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
         self._keeper.start(replica, self._environments[command.pool], boot, self)
 
     def _stop_replica(self, command: StopReplica) -> None:
@@ -380,7 +389,7 @@ class Engine:
         text = f"replica {replica} of environment '{environment.name}' {ended}{output}"
         return Failure("system", "RuntimeSystemError", text, worker=replica)
 
-    def _discard(self, blobs: tuple[str, ...]) -> None:
+    def discard(self, blobs: tuple[str, ...]) -> None:
         """Soon, and out of the way: giving back the memory of a large file takes a while."""
         if blobs:
             self._keeper.do(lambda: self._unlink(blobs))
@@ -388,7 +397,7 @@ class Engine:
     def _unlink(self, blobs: tuple[str, ...]) -> None:
         for name in blobs:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._blobs, os.path.basename(name)))
+                os.unlink(os.path.join(self.blobs, os.path.basename(name)))
 
 
 def _stalled(link: Link) -> str:

@@ -12,7 +12,7 @@ import select
 import socket
 from typing import Any, Protocol
 
-from samovar.engine.links import Link
+from samovar.engine.links import Link, Role
 from samovar.errors import ProtocolError
 
 Ready = list[tuple[int, int]]
@@ -32,25 +32,37 @@ class Receiver(Protocol):
 
 
 class Hub:
-    """Listens at the Unix socket ``address``, which only the owner may open."""
-
-    def __init__(self, address: str, receiver: Receiver) -> None:
-        self.address = address
+    def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._links: dict[int, Link] = {}
+        self._listeners: dict[int, tuple[socket.socket, Role]] = {}
         self._epoll = select.epoll()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.setblocking(False)
-        self._listener.bind(address)
-        os.chmod(address, 0o600)
-        self._listener.listen(_BACKLOG)
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self.poll = self._epoll.poll  # seconds → Ready; not a method of ours, as this is the hot path
 
     def fileno(self) -> int:
         return self._epoll.fileno()
+
+    def listen(self, address: str, role: Role) -> None:
+        """Take connections of peers in this role at a Unix socket, which only the owner may open."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.setblocking(False)
+        listener.bind(address)
+        os.chmod(address, 0o600)
+        listener.listen(_BACKLOG)
+        self._listeners[listener.fileno()] = listener, role
+        self._epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def connect(self, address: str) -> Link:
+        """A connection to an engine at a Unix socket. OSError: nobody listens there."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return self._add(sock, "engine")
 
     def handle(self, ready: Ready) -> None:
         links = self._links
@@ -61,8 +73,8 @@ class Hub:
                     self._epoll.modify(fd, select.EPOLLIN)
                 if events & ~select.EPOLLOUT:
                     self._read(link)
-            elif fd == self._listener.fileno():
-                self._accept()
+            elif fd in self._listeners:
+                self._accept(*self._listeners[fd])
             elif fd == self._wake:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(fd)
@@ -94,18 +106,23 @@ class Hub:
         for link in self._links.values():
             link.socket.close()
         self._links.clear()
-        self._listener.close()
+        for listener, _ in self._listeners.values():
+            listener.close()
         self._epoll.close()
         os.close(self._wake)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, role: Role) -> None:
         with contextlib.suppress(OSError):
             while True:
-                sock, _ = self._listener.accept()
-                sock.setblocking(False)
-                link = Link(sock, self)
-                self._links[link.fd] = link
-                self._epoll.register(link.fd, select.EPOLLIN)
+                sock, _ = listener.accept()
+                self._add(sock, role)
+
+    def _add(self, sock: socket.socket, role: Role) -> Link:
+        sock.setblocking(False)
+        link = Link(sock, self, role)
+        self._links[link.fd] = link
+        self._epoll.register(link.fd, select.EPOLLIN)
+        return link
 
     def _read(self, link: Link) -> bool:
         """False: nothing there now, or ever."""

@@ -1,4 +1,4 @@
-"""A link: one replica's connection, socket ↔ session, and what the engine knows of the other end.
+"""A link: one connection, socket ↔ session, and what is known of the other end.
 
 Writes are coalesced: what a link is given during one turn leaves as one write when the turn ends.
 """
@@ -6,11 +6,11 @@ Writes are coalesced: what a link is given during one turn leaves as one write w
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from samovar.engine.work import Work
 from samovar.model import TaskSpec
-from samovar.wire.session import engine_session
+from samovar.wire.session import Session, client_session, engine_session
 
 if TYPE_CHECKING:
     from samovar.engine.hub import Hub
@@ -20,12 +20,18 @@ Homes = dict[int, tuple[TaskSpec, str]]
 """The pools of tasks: id of a spec → the spec, kept alive, and its pool."""
 
 
+Role = Literal["replica", "client", "engine"]
+"""What the other end is."""
+
+
 class Link:
-    def __init__(self, sock: socket.socket, hub: Hub) -> None:
+    def __init__(self, sock: socket.socket, hub: Hub, role: Role) -> None:
         self.socket = sock
         self.fd = sock.fileno()
-        self.session = engine_session()
-        self.replica = ""  # after a good handshake
+        self.role = role
+        self.session: Session[Any] = client_session() if role == "engine" else engine_session()
+        self.is_known = False  # after a good handshake
+        self.replica = ""  # which one it is
         self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from samovar.model import QUEUED, Failure, Phase, TaskSpec
 
@@ -33,7 +32,6 @@ class Work:
         "failure",
         "link",
         "number",
-        "on_done",
         "phase",
         "pool",
         "result",
@@ -50,9 +48,8 @@ class Work:
         self.body = body
         self.blobs = blobs
         self.action = 0
-        self.link: Link | None = None  # the replica that asked for it
+        self.link: Link | None = None  # the replica that asked for it; None: whoever started the run
         self.call = 0
-        self.on_done: Callable[[Outcome], None] | None = None  # or the script that did
         self.epoch = 0  # the attempt that counts
         self.result = b""
         self.result_blobs: tuple[str, ...] = ()
@@ -64,14 +61,29 @@ class Work:
         return f"{self.task.name} {self.run.name}-{self.number}"
 
 
+class Starter(Protocol):
+    """Who started a run, and is told of it; every method is called in a turn."""
+
+    def running(self) -> None:
+        """Its first action has left the queue."""
+        ...
+
+    def logged(self, label: str, stream: str, text: str) -> None:
+        """One of its actions wrote something."""
+        ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
 class Run:
     """One call from outside; numbers its actions."""
 
-    __slots__ = ("actions", "context", "name", "pools")
+    __slots__ = ("actions", "context", "name", "pools", "starter")
 
-    def __init__(self, name: str, context: dict[str, str] | None) -> None:
+    def __init__(self, name: str, context: dict[str, str] | None, starter: Starter) -> None:
         self.name = name
         self.context = context
+        self.starter = starter
         self.actions = 0
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
 

@@ -1,4 +1,4 @@
-"""The frames: everything that an engine and a replica say to each other.
+"""The frames: everything that an engine and its peers, replicas and clients, say to each other.
 
 A batch of frames is one length-prefixed msgpack array (``session``). ``epoch`` names one execution, is given
 once by an engine, and fences: an answer for an epoch that is no longer current is ignored. ``call`` is a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from samovar.model import Bundle, Failure, TaskSpec
+from samovar.model import Bundle, Failure, Phase, PoolStats, TaskSpec
 
 VERSION = 1
 
@@ -143,5 +143,96 @@ class Answer(_Frame, frozen=True, tag="answer"):
     failure: Failure | None = None
 
 
+# client → engine
+
+
+class Join(_Frame, frozen=True, tag="join"):
+    """First frame of a client."""
+
+    version: int
+    pid: int
+
+
+class Start(_Frame, frozen=True, tag="start"):
+    """Start a run of the declared task ``ref``; ``call`` names it on this connection."""
+
+    call: int
+    ref: int
+    name: str
+    body: bytes
+    blobs: tuple[str, ...] = ()
+    context: dict[str, str] | None = None
+
+
+class Abort(_Frame, frozen=True, tag="abort"):
+    """Nobody wants the run ``call`` any more."""
+
+    call: int
+    reason: str
+
+
+class Ask(_Frame, frozen=True, tag="ask"):
+    """How do things stand?"""
+
+    call: int
+
+
+class Shutdown(_Frame, frozen=True, tag="shutdown"):
+    """The service is to end: ``grace`` seconds for what runs, then it is aborted."""
+
+    grace: float
+
+
+# engine → client
+
+
+class Joined(_Frame, frozen=True, tag="joined"):
+    """The handshake holds. ``blobs`` is the folder where large values lie, ``pid`` the engine's process."""
+
+    pid: int
+    blobs: str
+    driver: str
+    started_at: float  # seconds since the epoch
+
+
+class Running(_Frame, frozen=True, tag="running"):
+    """The run has left the queue."""
+
+    call: int
+
+
+class Ended(_Frame, frozen=True, tag="ended"):
+    """How the run ended; ``failure`` is set when it has no result."""
+
+    call: int
+    phase: Phase
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+class Line(_Frame, frozen=True, tag="line"):
+    """Text that a task of the run wrote; ``label`` says which."""
+
+    label: str
+    stream: str
+    text: str
+
+
+class Note(_Frame, frozen=True, tag="note"):
+    """A line of progress, for people: an image that is built, a warning."""
+
+    text: str
+
+
+class Standing(_Frame, frozen=True, tag="standing"):
+    """The answer to ``Ask``: the figures of every pool."""
+
+    call: int
+    pools: tuple[PoolStats, ...]
+
+
 FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer
+FromClient = Join | Start | Abort | Ask | Shutdown
+ToClient = Joined | Refuse | Running | Ended | Line | Note | Standing

@@ -2,7 +2,7 @@
 
 A batch is a 4-byte big-endian length and a msgpack array of frames. ``receive`` never hangs, never keeps more than
 one unfinished batch, and raises nothing but ProtocolError; after an error the session is dead.
-The engine decodes ``FromReplica``, a replica decodes ``FromEngine``.
+The engine decodes ``FromReplica`` and ``FromClient``, a replica ``FromEngine``, a client ``ToClient``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from samovar.errors import ProtocolError
-from samovar.wire.frames import FromEngine, FromReplica
+from samovar.wire.frames import FromClient, FromEngine, FromReplica, ToClient
 
 MAX_BATCH = 64 * 1024 * 1024
 """Bytes of one batch; a peer that announces more is not speaking this protocol."""
@@ -22,8 +22,9 @@ BATCH_FRAMES = 512
 
 _HEADER = 4
 _encode = msgspec.msgpack.Encoder().encode
-_decode_from_replica = msgspec.msgpack.Decoder(list[FromReplica]).decode
+_decode_from_peer = msgspec.msgpack.Decoder(list[FromReplica | FromClient]).decode
 _decode_from_engine = msgspec.msgpack.Decoder(list[FromEngine]).decode
+_decode_to_client = msgspec.msgpack.Decoder(list[ToClient]).decode
 
 Received = TypeVar("Received")
 
@@ -91,11 +92,16 @@ class Session(Generic[Received]):
         return b"".join(Session.send(frames[at : at + half]) for at in range(0, len(frames), half))
 
 
-def engine_session() -> Session[FromReplica]:
+def engine_session() -> Session[FromReplica | FromClient]:
     """The engine's end."""
-    return Session(_decode_from_replica)
+    return Session(_decode_from_peer)
 
 
 def replica_session() -> Session[FromEngine]:
     """The replica's end."""
     return Session(_decode_from_engine)
+
+
+def client_session() -> Session[ToClient]:
+    """A client's end."""
+    return Session(_decode_to_client)
