@@ -9,33 +9,22 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from samovar import errors
 from samovar.cli.main import cli
+from samovar.core.pool import PoolStats
 from samovar.model import Phase
 from samovar.sdk import alias
 
 
-class Pool(NamedTuple):
-    """The fields of ``samovar.host.PoolStats``."""
-
-    name: str = "demo"
-    starting: int = 0
-    ready: int = 1
-    draining: int = 0
-    slots: int = 4
-    active: int = 1
-    parked: int = 0
-    queued: int = 0
-    done: int = 3
-    failed: int = 0
-    cold: int = 1
-    warm: int = 2
-    note: str = ""
+def pool(**changes: Any) -> PoolStats:
+    """One pool that has served, but for what is given."""
+    usual = PoolStats("demo", 0, 1, 0, 4, 1, 0, 0, done=3, failed=0, cold=1, warm=2, note="")
+    return usual._replace(**changes)
 
 
 class FakeRun:
@@ -74,15 +63,16 @@ class FakeHost:
         self.runs: list[FakeRun] = []
         self.contexts: list[dict[str, str] | None] = []
         self.closed: list[float] = []
+        self.driver = ""
         self.waits: list[Callable[[], None]] = []
         self.closes: list[Callable[[], None]] = []
         self.report: Callable[[str], None] = lambda _: None
         self.on_log: Callable[[str, str, str], None] = lambda *_: None
 
     def open_host(
-        self, *, report: Callable[[str], None] | None = None, on_log: Callable[[str, str, str], None] | None = None
+        self, *, report: Callable[[str], None], on_log: Callable[[str, str, str], None], driver: str
     ) -> FakeHost:
-        self.report, self.on_log = report or self.report, on_log or self.on_log
+        self.report, self.on_log, self.driver = report, on_log, driver
         return self
 
     def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> FakeRun:
@@ -91,8 +81,8 @@ class FakeHost:
         self.report("an image installs")
         return self.runs[-1]
 
-    def stats(self) -> list[Pool]:
-        return [Pool()]
+    def stats(self) -> list[PoolStats]:
+        return [pool()]
 
     def close(self, grace: float = 2.0) -> None:
         self.closed.append(grace)

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any, NamedTuple
+from typing import Any
 
 from samovar.cli.display import Lines, Rate, Screen
+from samovar.core.pool import PoolStats
 from samovar.model import Phase
 
 
-class Pool(NamedTuple):
-    name: str = "demo"
-    starting: int = 0
-    ready: int = 0
-    draining: int = 0
-    slots: int = 4
-    active: int = 0
-    parked: int = 0
-    queued: int = 0
-    done: int = 0
-    failed: int = 0
-    cold: int = 0
-    warm: int = 0
-    note: str = ""
+def pool(**figures: Any) -> PoolStats:
+    nothing = PoolStats("demo", 0, 0, 0, 4, 0, 0, 0, done=0, failed=0, cold=0, warm=0, note="")
+    return nothing._replace(**figures)
 
 
 def test_lines_are_written_where_something_happened() -> None:
@@ -34,7 +24,7 @@ def test_lines_are_written_where_something_happened() -> None:
     def at(seconds: float, **figures: Any) -> str:
         out.seek(0)
         out.truncate()
-        lines.update(zero + seconds, Phase.RUNNING, [Pool(**figures)])
+        lines.update(zero + seconds, Phase.RUNNING, [pool(**figures)])
         return out.getvalue()
 
     assert at(0.1, starting=2) == ""
@@ -65,7 +55,7 @@ def test_the_screen_shows_a_row_a_pool_and_gives_the_terminal_back() -> None:
     out = Terminal()
     screen = Screen(out)
     screen.begin("r1", "demo.main")
-    pools = [Pool(ready=2, starting=1, active=3, queued=7, done=9, cold=2, warm=7, note="[b]no free slot[/b]")]
+    pools = [pool(ready=2, starting=1, active=3, queued=7, done=9, cold=2, warm=7, note="[b]no free slot[/b]")]
     screen.update(screen.started + 1.0, Phase.RUNNING, pools)
     screen.log("main r1", "stdout", "[red]as written\n")
     screen.report("an image [installs]")

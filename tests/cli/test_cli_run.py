@@ -116,8 +116,19 @@ def test_a_host_that_does_not_open(samovar: Any, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(sys.modules["samovar.host"], "open_host", broken)
     result = samovar("run", samovar.write("@env.task\ndef main() -> int:\n    return 5\n"), "main")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "the run could not start: InitializationError: no room" in result.stderr
+
+
+def test_the_driver_is_named(samovar: Any) -> None:
+    path = samovar.write("@env.task\ndef main() -> int:\n    return 5\n")
+    assert samovar("run", path, "main").exit_code == 0
+    assert samovar.host.driver == ""
+    assert samovar("run", "--driver", "container", path, "main").exit_code == 0
+    assert samovar.host.driver == "container"
+    unknown = samovar("run", "--driver", "balloon", path, "main")
+    assert unknown.exit_code == 2
+    assert "'auto', 'process', 'container'" in unknown.stderr
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

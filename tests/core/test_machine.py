@@ -13,11 +13,13 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Deliver,
     Drain,
     Event,
     Finished,
     OpenPool,
+    ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
@@ -47,14 +49,14 @@ retries = st.sampled_from([Retry(), Retry(1), Retry(2, base=0.5)])
 class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.pools = Pools()
+        self.pools = Pools(lease=10.0)
         self.now = 0.0
         self.submitted: set[int] = set()
         self.settled: set[int] = set()
         self.delivered: set[int] = set()
         self.starting: list[str] = []
         self.ready: list[str] = []
-        self.stopping: set[str] = set()
+        self.stopping: dict[str, float] = {}  # replica → the grace that it has
         self.running: dict[int, tuple[str, int]] = {}  # epoch → (replica, action)
         self.cancelled: set[int] = set()
         self.waits_for: dict[int, set[int]] = {}  # epoch → its children that are not delivered
@@ -68,13 +70,18 @@ class AnyOrder(RuleBasedStateMachine):
                 self.starting.append(command.replica)
                 self.count_replicas(command.pool)
             elif isinstance(command, StopReplica):
-                assert command.replica not in self.stopping, "it is told to stop twice"
-                self.stopping.add(command.replica)
+                before = self.stopping.get(command.replica)
+                assert before is None or before > command.grace == 0, "it is told to stop twice"
+                self.stopping[command.replica] = command.grace
             elif isinstance(command, Assign):
                 assert command.replica in self.ready, "work for a replica that is not ready"
                 assert command.replica not in self.stopping, "work for a replica that drains"
                 assert command.epoch not in self.running
                 self.running[command.epoch] = (command.replica, command.action)
+            elif isinstance(command, ClosePool):
+                left = [r for r in (*self.starting, *self.ready) if r.startswith(f"{command.pool}-")]
+                assert not left, "a pool with replicas is forgotten"
+                self.tell(OpenPool(command.pool, self.pool_settings[command.pool]))
             elif isinstance(command, Cancel):
                 self.cancelled.add(command.epoch)
             elif isinstance(command, Settle):
@@ -115,12 +122,17 @@ class AnyOrder(RuleBasedStateMachine):
             self.ready.append(replica)
             self.tell(ReplicaReady(replica))
             return
-        self.stopping.discard(replica)
+        self.stopping.pop(replica, None)
         if how == "lost":
             self.tell(ReplicaLost(replica, DEATH))
         else:
             self.tell(ReplicaUnfit(replica, BOOM, permanent=how == "never"))
             self.tell(ReplicaLost(replica, DEATH))
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data())
+    def hear(self, data: st.DataObject) -> None:
+        self.tell(ReplicaHeard(data.draw(st.sampled_from(self.ready))))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), failure=st.sampled_from([None, None, BOOM]))
@@ -139,7 +151,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.starting.remove(replica)
         else:
             self.ready.remove(replica)
-        self.stopping.discard(replica)
+        self.stopping.pop(replica, None)
         self.running = {e: where for e, where in self.running.items() if where[0] != replica}
         self.tell(ReplicaLost(replica, failure))  # type: ignore[arg-type]
 
@@ -178,6 +190,8 @@ class AnyOrder(RuleBasedStateMachine):
         """Let everything come to an end: all is settled and delivered, and then all replicas stop."""
         for _ in range(2000):
             self.now += 0.5
+            for replica in self.ready:
+                self.tell(ReplicaHeard(replica))
             self.tell(Tick())
             for replica in list(self.stopping):
                 self.end(replica)

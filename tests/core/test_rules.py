@@ -9,10 +9,12 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Deliver,
     Drain,
     Finished,
     OpenPool,
+    ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
@@ -21,7 +23,7 @@ from samovar.core.messages import (
     StopReplica,
     Submit,
 )
-from samovar.core.pools import CANCEL_GRACE
+from samovar.core.pools import CANCEL_GRACE, LEASE
 from samovar.core.scaling import START_ATTEMPTS, Mean, backlog_outlasts_start, backoff, desired
 from samovar.model import Failure, Phase, PoolSettings, Retry, Timeouts
 
@@ -658,3 +660,89 @@ def test_suspects_aborted_while_no_replica_serves() -> None:
         bench(Abort(suspect))
     bench.submit()
     assert bench(ReplicaReady("p-2"))
+
+
+def test_a_drained_pool_is_forgotten_when_it_was_empty_for_its_idle_ttl() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    action = bench.submit()
+    replica = bench.replica(action)
+    bench(Finished(bench.epoch(action)))
+    bench(Drain("p"))
+    bench(ReplicaLost(replica, DEATH))
+    assert bench.tick(4) == []
+    assert bench.tick(1) == [ClosePool("p")]
+    assert bench.pools.stats(bench.now) == []
+    bench.pool(ready=1)
+    assert bench.open(bench.submit())
+
+
+def test_a_drained_pool_that_is_opened_again_stays() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    bench(Drain("p"))
+    bench(ReplicaLost("p-1", DEATH))
+    bench(OpenPool("p", PoolSettings(min_replicas=0, idle_ttl=5.0)))
+    assert bench.tick(60) == []
+
+
+# leases
+
+
+def test_a_replica_that_is_not_heard_of_is_killed_and_its_work_goes_elsewhere() -> None:
+    bench = Bench()
+    bench.pool(ready=2, idle_ttl=1000.0)
+    first, second = bench.submit(), bench.submit()
+    silent, heard = bench.replica(first), bench.replica(second)
+    bench.tick(LEASE - 1)
+    bench(ReplicaHeard(heard))
+    (stop,) = bench.tick(2)
+    assert stop == StopReplica(silent, 0.0, f"it has not been heard of for {LEASE + 1:.0f} s")
+    assert bench.tick(1) == []
+    bench(Finished(bench.epoch(second)))
+    bench(ReplicaLost(silent, DEATH))
+    assert bench.replica(first) == heard
+
+
+def test_a_late_answer_of_a_silent_replica_counts_once() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=1000.0)
+    action = bench.submit()
+    late = bench.epoch(action)
+    silent = bench.replica(action)
+    bench.tick(LEASE + 1)
+    bench(Finished(late))
+    assert bench.settled(action).epoch == late
+    bench(ReplicaLost(silent, DEATH))
+    bench(Finished(late))
+    assert not bench.open(action)
+
+
+def test_a_replica_that_drains_in_silence_is_killed_too() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=1000.0)
+    action = bench.submit()
+    bench(Drain("p"))
+    assert next(c for c in bench.tick(LEASE + 1) if isinstance(c, StopReplica)).replica == bench.replica(action)
+
+
+def test_a_replica_that_stops_too_slowly_is_killed_once() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    (polite,) = bench.tick(6)
+    assert isinstance(polite, StopReplica)
+    assert polite.grace > 0
+    bench(ReplicaHeard("unknown"))
+    (kill,) = bench.tick(LEASE)
+    assert isinstance(kill, StopReplica)
+    assert (kill.replica, kill.grace) == (polite.replica, 0.0)
+    assert bench.tick(LEASE) == []
+
+
+def test_what_was_done_is_counted() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=1000.0)
+    bench(Finished(bench.epoch(bench.submit()), BOOM))
+    bench(Finished(bench.epoch(bench.submit())))
+    (stats,) = bench.pools.stats(bench.now)
+    assert (stats.done, stats.failed, stats.cold, stats.warm) == (2, 1, 1, 2)

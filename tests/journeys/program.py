@@ -55,6 +55,12 @@ async def square(x: int) -> int:
 
 
 @pair.task
+async def slow_square(x: int, seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return x * x
+
+
+@pair.task
 async def squares(n: int) -> list[int]:
     return list(await asyncio.gather(*[square(x=i) for i in range(n)]))
 
@@ -249,16 +255,19 @@ async def parent_of_sleepers(path: str) -> None:
 
 @pair.task
 async def marks(path: str, i: int) -> None:
+    began, ended = (pathlib.Path(path) / f"{i} {what}" for what in ("began", "ended"))
+    began.touch()
     try:
         await asyncio.sleep(60)
     finally:
-        (pathlib.Path(path) / str(i)).touch()
+        ended.touch()
 
 
 @pair.task
 async def abandons(path: str) -> str:
     child = asyncio.ensure_future(marks(path, 7))
-    await asyncio.sleep(0.2)
+    while not (pathlib.Path(path) / "7 began").exists():
+        await asyncio.sleep(0.01)
     child.cancel()
     return "left"
 

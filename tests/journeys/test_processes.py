@@ -23,7 +23,7 @@ def command(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
 
 
 def group_members(marker: str) -> list[int]:
-    """Live replicas whose environment holds ``marker``."""
+    """Live replicas, and their stray children, whose environment holds ``marker``."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -83,11 +83,13 @@ def test_a_module_that_does_not_import_in_the_replica(tmp_path: Path) -> None:
 
 
 SLEEPER = """
-import asyncio, os
+import asyncio, subprocess, sys
 import flyte
 env = flyte.TaskEnvironment(name="sleeper", reusable=flyte.ReusePolicy(replicas=2))
 @env.task
 async def main() -> None:
+    stray = "import time; time.sleep(600)  # samovar.runtime"
+    subprocess.Popen([sys.executable, "-c", stray], start_new_session=True)
     print("asleep", flush=True)
     await asyncio.sleep(600)
 """
@@ -109,7 +111,10 @@ def test_no_replica_outlives_its_engine(tmp_path: Path, how: signal.Signals) -> 
     for line in process.stdout:
         if "asleep" in line:
             break
-    assert group_members(marker)
+    end = time.monotonic() + 10
+    while len(group_members(marker)) < 3:
+        assert time.monotonic() < end, "two replicas and a stray child were expected"
+        time.sleep(0.01)
     process.send_signal(how)
     rest = process.stdout.read()
     process.wait(30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from samovar.model import Phase
@@ -65,8 +65,8 @@ class FakeHandle:
         self.phase = Phase.SUCCEEDED
         return value
 
-    async def future(self) -> Any:
-        return await asyncio.to_thread(self.wait)
+    async def future(self, convert: Callable[[Any], Any]) -> Any:
+        return convert(await asyncio.to_thread(self.wait))
 
     def abort(self, reason: str = "") -> None:
         self.phase, self.reason = Phase.ABORTED, reason

@@ -49,6 +49,7 @@ def test_a_wrong_policy_is_refused(wrong: dict[str, object]) -> None:
         ({"shm": "auto"}, model.Limits()),
         ({"gpu": 1}, model.Limits(gpu="1")),
         ({"gpu": "T4:1"}, model.Limits(gpu="T4:1")),
+        ({"pids": 100}, model.Limits(pids=100)),
     ],
 )
 def test_resources_are_read(given: dict[str, object], limits: model.Limits) -> None:
@@ -58,7 +59,7 @@ def test_resources_are_read(given: dict[str, object], limits: model.Limits) -> N
 @pytest.mark.parametrize(
     "wrong",
     [{"cpu": "much"}, {"memory": "1Qi"}, {"cpu": -1}, {"cpu": (2, 1)}, {"cpu": (1, 2, 3)}, {"gpu": "T4"}, {"gpu": True},
-     {"memory": ""}],
+     {"memory": ""}, {"pids": 0}, {"pids": True}, {"pids": "many"}],
 )  # fmt: skip
 def test_wrong_resources_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Resources.*{next(iter(wrong))}"):
@@ -171,6 +172,32 @@ def test_the_environment_as_an_engine_sees_it() -> None:
     assert (settings.min_replicas, settings.concurrency, settings.max_tasks) == (0, 1, 1)
     assert settings.max_replicas >= 4
     assert g.spec.environment.image == model.ImageSpec()
+
+
+def test_a_network_is_part_of_the_version_and_named_well() -> None:
+    def environment(network: str | None) -> model.Environment:
+        env = flyte.TaskEnvironment("ml", network=network)
+
+        @env.task
+        async def f() -> None: ...
+
+        return f.spec.environment
+
+    assert environment(None).network == ""
+    assert environment("none").network == "none"
+    assert len({environment(name).version for name in (None, "none", "bridge", "of-the-team")}) == 4
+    for wrong in ("", "a b", "container:x", "-a", 1):
+        with pytest.raises(ValueError, match=r"'ml': network=.* must be 'none', 'bridge', 'host' or the name"):
+            flyte.TaskEnvironment("ml", network=wrong)  # type: ignore[arg-type]
+
+
+def test_a_secret_may_be_a_file() -> None:
+    (spec,) = to_secrets(flyte.Secret("certificate", group="web", mount="/etc/web/"))
+    assert spec == SecretSpec("WEB_CERTIFICATE", "web/certificate", "/etc/web/")
+    assert spec.path == "/etc/web/certificate"
+    for wrong in ("etc/web", "", "/etc/../root"):
+        with pytest.raises(ValueError, match=r"'k': mount=.* must be the absolute path of a folder"):
+            flyte.Secret("k", mount=wrong)
 
 
 def test_reuse_excludes_pod_templates_and_blocking_neighbours() -> None:

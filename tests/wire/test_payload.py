@@ -13,28 +13,29 @@ import pytest
 from samovar import errors
 from samovar.model import Failure
 from samovar.wire import payload
+from samovar.wire.blobs import Blobs
 
 
 def there_and_back(value: Any, folder: Path, consume: bool = True) -> Any:
-    body, blobs = payload.encode(value, str(folder))
-    return payload.decode(body, blobs, str(folder), consume)
+    body, blobs = payload.encode(value, Blobs(str(folder)))
+    return payload.decode(body, blobs, Blobs(str(folder)), consume)
 
 
 @pytest.mark.parametrize("value", [1, "a", None, {"a": [1, (2.5, b"x")]}, {1, 2}], ids=repr)
 def test_small_values_are_inline(value: Any, tmp_path: Path) -> None:
-    body, blobs = payload.encode(value, str(tmp_path))
+    body, blobs = payload.encode(value, Blobs(str(tmp_path)))
     assert blobs == ()
-    assert payload.decode(body, blobs, str(tmp_path), consume=True) == value
+    assert payload.decode(body, blobs, Blobs(str(tmp_path)), consume=True) == value
 
 
 def test_arrays_are_blobs_that_a_consumer_unlinks(tmp_path: Path) -> None:
     array = np.arange(100_000)
-    body, blobs = payload.encode({"a": array, "b": array[:10]}, str(tmp_path))
+    body, blobs = payload.encode({"a": array, "b": array[:10]}, Blobs(str(tmp_path)))
     assert len(blobs) == 1
-    kept = payload.decode(body, blobs, str(tmp_path), consume=False)
+    kept = payload.decode(body, blobs, Blobs(str(tmp_path)), consume=False)
     assert os.listdir(tmp_path) == list(blobs)
     kept["a"][0] = 99  # private to this reader
-    again = payload.decode(body, blobs, str(tmp_path), consume=True)
+    again = payload.decode(body, blobs, Blobs(str(tmp_path)), consume=True)
     assert again["a"][0] == 0
     assert os.listdir(tmp_path) == []
 
@@ -56,7 +57,7 @@ def test_closures_travel(tmp_path: Path) -> None:
 
 def test_the_inline_limit_names_what_breaches_it(tmp_path: Path) -> None:
     with pytest.raises(errors.InlineIOMaxBytesBreached, match=r"the inputs of task 'e\.f' take"):
-        payload.encode("x" * 1000, str(tmp_path), 100, "the inputs of task 'e.f'")
+        payload.encode("x" * 1000, Blobs(str(tmp_path)), 100, "the inputs of task 'e.f'")
 
 
 class Mute(Exception):

@@ -13,43 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from samovar.core.pool import PoolStats
 from samovar.model import Phase
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-
-class PoolStats(Protocol):
-    """The fields of ``samovar.host.PoolStats`` that are shown."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def starting(self) -> int: ...
-    @property
-    def ready(self) -> int: ...
-    @property
-    def draining(self) -> int: ...
-    @property
-    def slots(self) -> int: ...
-    @property
-    def active(self) -> int: ...
-    @property
-    def parked(self) -> int: ...
-    @property
-    def queued(self) -> int: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def cold(self) -> int: ...
-    @property
-    def warm(self) -> int: ...
-    @property
-    def note(self) -> str: ...
 
 
 class Rate:

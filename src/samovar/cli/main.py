@@ -50,6 +50,13 @@ def cli() -> None:
     show_default=True,
     help="How the result is written to stdout; json: the outputs alone.",
 )
+@click.option(
+    "--driver",
+    type=click.Choice(["auto", "process", "container"]),
+    default=None,
+    help="What replicas are: processes, containers of Podman or Docker, or what each image needs (auto).  "
+    "[default: SAMOVAR_DRIVER, the config file, auto]",
+)
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
     "--context",

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, Protocol, cast
 import click
 
 from samovar.cli import display, options, script, values
-from samovar.errors import BaseRuntimeError
+from samovar.core.pool import PoolStats
+from samovar.errors import BaseRuntimeError, InitializationError
 from samovar.model import Phase
 from samovar.sdk.controller import RunHandle
 
@@ -36,6 +37,7 @@ class RunOptions(NamedTuple):
     context: Mapping[str, str] | None = None
     progress: bool = True
     logs: bool = True
+    driver: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
@@ -53,6 +55,7 @@ class RunOptions(NamedTuple):
             context=items or None,
             progress=not (quiet or given["no_progress"]),
             logs=bool(given["log"]) and not quiet,
+            driver=given["driver"] or "",
         )
 
 
@@ -60,7 +63,7 @@ class Host(Protocol):
     """What the command uses of ``samovar.host.EmbeddedHost``."""
 
     def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> RunHandle: ...
-    def stats(self) -> Sequence[display.PoolStats]: ...
+    def stats(self) -> Sequence[PoolStats]: ...
     def close(self, grace: float = ...) -> None: ...
 
 
@@ -121,7 +124,7 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     host: Host | None = None
     handle: RunHandle | None = None
     try:
-        host = cast("Host", open_host(report=view.report, on_log=view.log))
+        host = cast("Host", open_host(report=view.report, on_log=view.log, driver=settings.driver))
         context = dict(settings.context) if settings.context else None
         handle = host.start(task, inputs, settings.name, context)
         view.begin(handle.name, task.name)
@@ -168,7 +171,7 @@ def _settled(host: Host, handle: RunHandle, view: display.Display) -> Any:
         raise
 
 
-def _stats(host: Host) -> Sequence[display.PoolStats]:
+def _stats(host: Host) -> Sequence[PoolStats]:
     """The pools; nothing where the engine is too busy to say, because a display is no reason to fail."""
     try:
         return host.stats()
@@ -222,7 +225,7 @@ def _failed(error: Exception, run: str, view: display.Display) -> int:
     where = f" (on {worker})" if worker else ""
     lines.append(f"samovar: {what}: {name if code == name else f'{name}: {code}'}: {error}{where}")
     view.say("\n".join(lines))
-    return TASK_FAILED
+    return BAD_INPUT if not run and isinstance(error, InitializationError) else TASK_FAILED
 
 
 def _write_result(result: Any, output: str) -> None:

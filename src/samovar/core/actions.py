@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from samovar.model import Failure, Phase, Retry, Timeouts
+from samovar.model import QUEUED, Failure, Retry, Timeouts
 
 if TYPE_CHECKING:
     from samovar.core.pool import Pool
@@ -46,7 +46,7 @@ class Action:
         self.parent = parent
         self.retry = retry
         self.timeouts = timeouts
-        self.phase = Phase.QUEUED
+        self.phase = QUEUED
         self.attempts = 0
         self.failures = 0  # the user's own, which count against ``retry``
         self.strikes = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from samovar.core.pool import Pool
 from samovar.core.pools import Pools
-from samovar.core.replicas import Hold, Stage
-from samovar.model import Phase
+from samovar.core.replicas import ACTIVE, DRAINING, PARKED, READY, RESUMING, STARTING
+from samovar.model import QUEUED, RUNNING
 
 
 def validate(pools: Pools) -> None:
@@ -17,24 +17,24 @@ def validate(pools: Pools) -> None:
     for action in pools.actions.values():
         assert not action.phase.is_terminal, f"{action.id} is settled and still known"
         assert action.execution is None or action.execution.action is action
-        assert (action.phase is Phase.RUNNING) == (action.execution is not None)
+        assert (action.phase is RUNNING) == (action.execution is not None)
         for child in action.children or ():
             assert child.id in pools.actions, f"{child.id} is settled and still a child of {action.id}"
     for execution in pools.executions.values():
         if execution.is_current:
             waits = bool(execution.action.children)
-            assert waits == (execution.hold is Hold.PARKED), "it is parked exactly while children are unfinished"
+            assert waits == (execution.hold is PARKED), "it is parked exactly while children are unfinished"
 
 
 def _counts(pool: Pool) -> None:
     replicas = list(pool.replicas.values())
-    assert pool.starting == sum(r.stage is Stage.STARTING for r in replicas)
-    assert pool.ready == sum(r.stage is Stage.READY for r in replicas)
-    assert pool.active == sum(r.active for r in replicas if r.stage is Stage.READY)
+    assert pool.starting == sum(r.stage is STARTING for r in replicas)
+    assert pool.ready == sum(r.stage is READY for r in replicas)
+    assert pool.active == sum(r.active for r in replicas if r.stage is READY)
     assert pool.executions == sum(len(r.executions) for r in replicas)
-    waiting = sum(a.phase is Phase.QUEUED for a in (*pool.queue, *pool.suspects))
+    waiting = sum(a.phase is QUEUED for a in (*pool.queue, *pool.suspects))
     assert pool.queued == waiting, "the queue is counted wrong"
-    retired = {r for r in replicas if r.stage is Stage.DRAINING}
+    retired = {r for r in replicas if r.stage is DRAINING}
     assert pool.dormant == {r for r in retired if r.executions and not r.active}
 
 
@@ -43,15 +43,13 @@ def _replicas(pool: Pool) -> None:
         assert pool.ready + pool.starting <= pool.settings.max_replicas, "too many replicas"
     for replica in pool.replicas.values():
         holds = [x.hold for x in replica.executions.values()]
-        assert replica.active == holds.count(Hold.ACTIVE) <= pool.settings.concurrency, "slots are overdrawn"
-        assert (replica.place >= 0) == (replica.stage is Stage.READY and replica is not pool.reserved)
+        assert replica.active == holds.count(ACTIVE) <= pool.settings.concurrency, "slots are overdrawn"
+        assert (replica.place >= 0) == (replica.stage is READY and replica is not pool.reserved)
         assert not (replica.alone and replica.active > 1), "a suspect has company"
-        assert holds.count(Hold.RESUMING) == len(replica.resuming)
+        assert holds.count(RESUMING) == len(replica.resuming)
         if replica.resuming:
             assert not pool.has_slot(replica), "an execution could resume and does not"
-        assert replica.stopping or replica.stage is not Stage.DRAINING or replica.executions, (
-            "a drained replica lives on"
-        )
+        assert replica.stopping or replica.stage is not DRAINING or replica.executions, "a drained replica lives on"
 
 
 def _progress(pool: Pool) -> None:

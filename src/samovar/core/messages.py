@@ -39,6 +39,12 @@ class ReplicaReady(_Message, frozen=True):
     replica: str
 
 
+class ReplicaHeard(_Message, frozen=True):
+    """A replica that is ready has given a sign of life."""
+
+    replica: str
+
+
 class ReplicaUnfit(_Message, frozen=True):
     """A replica cannot start. ``permanent``: trying again would not help."""
 
@@ -69,7 +75,10 @@ class Abort(_Message, frozen=True):
 
 
 class Drain(_Message, frozen=True):
-    """Stop a pool for good when its work is done: nothing new is started for it unless work remains."""
+    """Stop a pool for good when its work is done: nothing new is started for it unless work remains.
+
+    When it has been empty for its idle_ttl it is forgotten.
+    """
 
     pool: str
 
@@ -78,7 +87,7 @@ class Tick(_Message, frozen=True):
     """Time has passed."""
 
 
-Event = OpenPool | Submit | ReplicaReady | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
+Event = OpenPool | Submit | ReplicaReady | ReplicaHeard | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
 
 
 # commands
@@ -90,10 +99,11 @@ class StartReplica(_Message, frozen=True):
 
 
 class StopReplica(_Message, frozen=True):
-    """``grace`` seconds for a clean end; 0 kills."""
+    """``grace`` seconds for a clean end; 0 kills. ``reason``: why it must end, where it is at fault itself."""
 
     replica: str
     grace: float
+    reason: str = ""
 
 
 class Assign(_Message, frozen=True):
@@ -132,4 +142,10 @@ class Deliver(_Message, frozen=True):
     action: int
 
 
-Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver
+class ClosePool(_Message, frozen=True):
+    """A drained pool is forgotten: it has no replica and no work, and whoever wants it again opens it again."""
+
+    pool: str
+
+
+Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | ClosePool

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from samovar.core.actions import Action
 from samovar.core.messages import Command, StartReplica, StopReplica
-from samovar.core.replicas import Execution, Hold, Replica, Roster, Stage
+from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
-from samovar.model import Phase, PoolSettings
+from samovar.model import QUEUED, PoolSettings
 
 STOP_GRACE = 5.0
 """Seconds an idle replica gets for a clean end."""
@@ -31,6 +31,10 @@ class PoolStats(NamedTuple):
     active: int
     parked: int
     queued: int
+    done: int
+    failed: int  # aborted ones too
+    cold: int
+    warm: int
     note: str  # why the head of the queue waits; "" when nothing waits
 
 
@@ -49,8 +53,10 @@ class Pool:
         self.executions = 0  # all that live here, parked ones too
         self.starting = 0
         self.ready = 0
+        self.drained = False  # for good: nobody will want it again
         self.awake = False  # between the first action and idle_ttl
         self.busy_at = 0.0
+        self.done = self.failed = self.cold = self.warm = 0
         self.failed_starts = 0
         self.retry_at = 0.0
         self.run_seconds = Mean()
@@ -75,15 +81,19 @@ class Pool:
             self.queue.appendleft(action)
         self._queued(action, now)
 
+    def is_over(self, now: float) -> bool:
+        """Drained, and empty for long enough for everybody to have seen its figures."""
+        return self.drained and not self.replicas and not self.queued and now - self.busy_at >= self.settings.idle_ttl
+
     def _queued(self, action: Action, now: float) -> None:
-        action.phase = Phase.QUEUED
+        action.phase = QUEUED
         self.queued += 1
         self.busy_at = now
         self.awake = True
 
     def drop_queue(self) -> list[Action]:
         """Every action that waits, taken out of the queue."""
-        waiting = [a for a in (*self.suspects, *self.queue) if a.phase is Phase.QUEUED]
+        waiting = [a for a in (*self.suspects, *self.queue) if a.phase is QUEUED]
         self.suspects.clear()
         self.queue.clear()
         self.queued = 0
@@ -93,7 +103,7 @@ class Pool:
     def _head(queue: deque[Action]) -> Action | None:
         """The first that still waits; those settled while they waited are dropped on the way."""
         while queue:
-            if queue[0].phase is Phase.QUEUED:
+            if queue[0].phase is QUEUED:
                 return queue[0]
             queue.popleft()
         return None
@@ -134,6 +144,10 @@ class Pool:
     def _give(self, action: Action, replica: Replica, now: float) -> None:
         self.queued -= 1
         cold = replica.served < self.settings.concurrency and action.queued_at <= replica.ready_at
+        if cold:
+            self.cold += 1
+        else:
+            self.warm += 1
         self.occupy(replica)
         replica.served += 1
         self._assign(action, replica, cold, now)
@@ -152,13 +166,11 @@ class Pool:
         replica.idle_since = self.busy_at = now
 
     def _change(self, replica: Replica, by: int) -> None:
-        offered = replica.place >= 0
-        if offered:
-            self.roster.remove(replica)
-        replica.active += by
-        if offered:
-            self.roster.add(replica)
-        if replica.stage is Stage.READY:
+        if replica.place >= 0:
+            self.roster.shift(replica, by)
+        else:
+            replica.active += by
+        if replica.stage is READY:
             self.active += by
         else:
             self._review(replica)
@@ -173,7 +185,8 @@ class Pool:
         """A slot was given back: a replica reserved for suspects returns, one that is done retires."""
         if replica is self.reserved and self._head(self.suspects) is None:
             self._unreserve()
-        self.retire_if_done(replica)
+        if replica.stage is DRAINING:
+            self.retire_if_done(replica)
 
     # replicas
 
@@ -208,8 +221,8 @@ class Pool:
         return backlog_outlasts_start(self.queued, slots, run, start, now - head.queued_at)
 
     def became_ready(self, replica: Replica, now: float) -> None:
-        replica.stage = Stage.READY
-        replica.ready_at = replica.idle_since = now
+        replica.stage = READY
+        replica.ready_at = replica.heard_at = replica.idle_since = now
         self.start_seconds.add(now - replica.started_at)
         self.starting -= 1
         self.ready += 1
@@ -219,10 +232,10 @@ class Pool:
 
     def drain(self, replica: Replica) -> None:
         """Nothing new for this replica; it ends when its last execution has."""
-        if replica.stage is Stage.DRAINING:
+        if replica.stage is DRAINING:
             return
         self._withdraw(replica)
-        replica.stage = Stage.DRAINING
+        replica.stage = DRAINING
         self._review(replica)
         self.retire_if_done(replica)
 
@@ -234,7 +247,7 @@ class Pool:
             self.dormant.discard(replica)
 
     def retire_if_done(self, replica: Replica) -> None:
-        if replica.stage is Stage.DRAINING and not replica.executions:
+        if replica.stage is DRAINING and not replica.executions:
             self.stop(replica, STOP_GRACE)
 
     def stop(self, replica: Replica, grace: float) -> None:
@@ -242,21 +255,29 @@ class Pool:
             replica.stopping = True
             self._out.append(StopReplica(replica.id, grace))
 
-    def kill(self, replica: Replica) -> None:
+    def kill(self, replica: Replica, reason: str = "") -> None:
         """It ends now, with what runs on it; until it has, nothing new is given to it."""
         self.drain(replica)
-        self.stop(replica, 0.0)
+        if not replica.killed:
+            replica.killed = replica.stopping = True
+            self._out.append(StopReplica(replica.id, 0.0, reason))
+
+    def kill_silent(self, now: float, lease: float) -> None:
+        """A replica that is not heard of is stopped, hung or cut off: what it runs is better run elsewhere."""
+        for replica in list(self.replicas.values()):
+            if replica.stage is not STARTING and now - replica.heard_at > lease and not replica.killed:
+                self.kill(replica, f"it has not been heard of for {now - replica.heard_at:.0f} s")
 
     def forget(self, replica: Replica) -> None:
         """The replica is gone."""
-        if replica.stage is not Stage.DRAINING:
+        if replica.stage is not DRAINING:
             self._withdraw(replica)
         self.dormant.discard(replica)
         del self.replicas[replica.id]
 
     def _withdraw(self, replica: Replica) -> None:
         """Take a replica out of everything that counts or offers its slots."""
-        if replica.stage is Stage.STARTING:
+        if replica.stage is STARTING:
             self.starting -= 1
             return
         self.ready -= 1
@@ -290,8 +311,8 @@ class Pool:
 
     def _shrink(self) -> None:
         surplus = self.ready + self.starting - self.settings.max_replicas
-        usable = [r for r in self.replicas.values() if r.stage is not Stage.DRAINING]
-        for replica in sorted(usable, key=lambda r: (r.stage is Stage.READY, r.active))[: max(0, surplus)]:
+        usable = [r for r in self.replicas.values() if r.stage is not DRAINING]
+        for replica in sorted(usable, key=lambda r: (r.stage is READY, r.active))[: max(0, surplus)]:
             self.drain(replica)
 
     def tick(self, now: float) -> None:
@@ -308,7 +329,7 @@ class Pool:
         if self.queued or self.ready + self.starting <= desired(self.settings, self.active, self.queued):
             return
         for replica in self.replicas.values():
-            idle = replica.stage is Stage.READY and not replica.executions
+            idle = replica.stage is READY and not replica.executions
             if idle and now - replica.idle_since >= self.settings.scaledown_ttl:
                 self.drain(replica)
                 return
@@ -333,9 +354,13 @@ class Pool:
             self.ready,
             len(self.replicas) - self.starting - self.ready,
             self.ready * self.settings.concurrency,
-            held.count(Hold.ACTIVE),
-            len(held) - held.count(Hold.ACTIVE),
+            held.count(ACTIVE),
+            len(held) - held.count(ACTIVE),
             self.queued,
+            self.done,
+            self.failed,
+            self.cold,
+            self.warm,
             self.note(now),
         )
 
@@ -346,5 +371,5 @@ class Pool:
     def remove_execution(self, execution: Execution) -> None:
         self.executions -= 1
         del execution.replica.executions[execution.epoch]
-        if execution.replica.stage is Stage.DRAINING:
+        if execution.replica.stage is DRAINING:
             self._review(execution.replica)

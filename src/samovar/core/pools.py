@@ -15,12 +15,14 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Command,
     Deliver,
     Drain,
     Event,
     Finished,
     OpenPool,
+    ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
@@ -29,9 +31,13 @@ from samovar.core.messages import (
     Tick,
 )
 from samovar.core.pool import Pool, PoolStats
-from samovar.core.replicas import Execution, Hold, Replica, Stage
+from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
-from samovar.model import Failure, Phase
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase
+
+LEASE = 30.0
+"""Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
+looks the same from outside, so this is generous; a process or a connection that ends is seen at once."""
 
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
@@ -49,17 +55,19 @@ _TIMEOUT_TEXT = {
 
 
 class Pools:
-    def __init__(self) -> None:
+    def __init__(self, lease: float = LEASE) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}
         self._out: list[Command] = []
         self._epoch = 0
+        self._lease = lease
         self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
             ReplicaReady: self._replica_ready,
+            ReplicaHeard: self._replica_heard,
             ReplicaUnfit: self._replica_unfit,
             ReplicaLost: self._replica_lost,
             Finished: self._finished,
@@ -71,7 +79,7 @@ class Pools:
     def handle(self, event: Event, now: float) -> list[Command]:
         """Decide. The commands are to be carried out in order."""
         self._handlers[type(event)](event, now)
-        out = self._out[:]
+        out = self._out.copy()
         self._out.clear()
         return out
 
@@ -85,6 +93,7 @@ class Pools:
         if pool is None:
             self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
         else:
+            pool.drained = False
             pool.configure(event.settings, now)
 
     def _submit(self, event: Submit, now: float) -> None:
@@ -108,13 +117,18 @@ class Pools:
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
         replica = self._find(event.replica)
-        if replica is not None and replica.stage is Stage.STARTING:
+        if replica is not None and replica.stage is STARTING:
             replica.pool.became_ready(replica, now)
             replica.pool.dispatch(now)
 
+    def _replica_heard(self, event: ReplicaHeard, now: float) -> None:
+        replica = self._find(event.replica)
+        if replica is not None:
+            replica.heard_at = now
+
     def _replica_unfit(self, event: ReplicaUnfit, now: float) -> None:
         replica = self._find(event.replica)
-        if replica is not None and replica.stage is Stage.STARTING:
+        if replica is not None and replica.stage is STARTING:
             self._start_failed(replica, event.failure, event.permanent, now)
 
     def _replica_lost(self, event: ReplicaLost, now: float) -> None:
@@ -122,20 +136,18 @@ class Pools:
         if replica is None:
             return
         pool = replica.pool
-        if replica.stage is Stage.STARTING:
+        if replica.stage is STARTING:
             self._start_failed(replica, event.failure, False, now)
             return
         pool.forget(replica)
         lost = list(replica.executions.values())
-        alone = sum(1 for x in lost if x.hold is Hold.ACTIVE) == 1
+        alone = sum(1 for x in lost if x.hold is ACTIVE) == 1
         orphans = [x for x in lost if x.is_current]
         for execution in lost:
             self._drop(execution)
         for execution in orphans:
             execution.action.execution = None
-        for execution in sorted(
-            orphans, key=lambda x: x.hold is Hold.ACTIVE
-        ):  # parents first: they abort their children
+        for execution in sorted(orphans, key=lambda x: x.hold is ACTIVE):  # parents first: they abort their children
             if execution.action.id in self.actions:
                 self._retry_lost(execution, event.failure, alone, now)
         pool.dispatch(now)
@@ -143,7 +155,7 @@ class Pools:
     def _retry_lost(self, execution: Execution, failure: Failure, alone: bool, now: float) -> None:
         """Its replica died under it. Only what held a slot can have killed it."""
         action = execution.action
-        suspect = execution.hold is Hold.ACTIVE and not execution.replica.innocent
+        suspect = execution.hold is ACTIVE and not execution.replica.innocent
         self._abort_children(action, now)
         verdict = action.lose(failure, alone) if suspect else None
         if verdict is None:
@@ -159,17 +171,18 @@ class Pools:
             return
         replica, pool, action = execution.replica, execution.replica.pool, execution.action
         self._drop(execution)
-        if execution.hold is Hold.ACTIVE:
+        if execution.hold is ACTIVE:
             pool.release(replica, now)
         if execution.is_current:
             action.execution = None
             if not execution.ever_parked:
                 pool.run_seconds.add(now - execution.started_at)
             if event.failure is None:
-                self._settle(action, Phase.SUCCEEDED, now, event.epoch)
+                self._settle(action, SUCCEEDED, now, event.epoch)
             else:
                 self._attempt_failed(action, event.failure, Phase.FAILED, event.epoch, now)
-        self._resume(replica)
+        if replica.resuming:
+            self._resume(replica)
         pool.freed(replica)
         pool.dispatch(now)
 
@@ -181,6 +194,7 @@ class Pools:
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
+        pool.drained = True
         pool.fall_asleep()
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
@@ -194,8 +208,12 @@ class Pools:
                 self._retry_now(number, now)
             else:
                 self._timed_out(number, kind, now)
-        for pool in self.pools.values():
+        for pool in list(self.pools.values()):
+            pool.kill_silent(now, self._lease)
             pool.tick(now)
+            if pool.is_over(now):
+                del self.pools[pool.name]
+                self._out.append(ClosePool(pool.name))
 
     # attempts
 
@@ -204,7 +222,7 @@ class Pools:
         execution = self.executions[self._epoch] = Execution(self._epoch, action, replica, now)
         replica.pool.add_execution(execution)
         action.execution = execution
-        action.phase = Phase.RUNNING
+        action.phase = RUNNING
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
             self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
@@ -231,31 +249,29 @@ class Pools:
     def _timed_out(self, number: int, kind: str, now: float) -> None:
         if kind == "run":
             execution = self.executions.get(number)
-            action = execution.action if execution is not None and execution.is_current else None
-        else:
-            action = self.actions.get(number)
-        if action is None or (kind == "queue" and action.attempts):
+            if execution is not None and execution.is_current:
+                action = execution.action
+                self._cancel(execution, now)
+                self._attempt_failed(action, self._timeout(action, kind), Phase.TIMED_OUT, number, now)
             return
-        failure = Failure("user", _TIMEOUTS[kind], f"{_TIMEOUT_TEXT[kind]} ({self._bound(action, kind):g} s)")
-        if kind == "run":
-            self._cancel(action, now)
-            self._attempt_failed(action, failure, Phase.TIMED_OUT, number, now)
-        else:
-            self._settle(action, Phase.TIMED_OUT, now, 0, failure)
+        waiting = self.actions.get(number)
+        if waiting is not None and not (kind == "queue" and waiting.attempts):
+            self._settle(waiting, Phase.TIMED_OUT, now, 0, self._timeout(waiting, kind))
+
+    def _timeout(self, action: Action, kind: str) -> Failure:
+        return Failure("user", _TIMEOUTS[kind], f"{_TIMEOUT_TEXT[kind]} ({self._bound(action, kind):g} s)")
 
     @staticmethod
     def _bound(action: Action, kind: str) -> float:
         bounds = action.timeouts
         return {"run": bounds.max_runtime, "queue": bounds.max_queued_time, "deadline": bounds.deadline}[kind] or 0.0
 
-    def _cancel(self, action: Action, now: float) -> None:
-        """The action's execution is no longer wanted; it keeps its slot until it has ended."""
-        execution = action.execution
-        if execution is not None:
-            action.execution = None
-            self._hand_over(execution)
-            self._out.append(Cancel(execution.replica.id, execution.epoch))
-            self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
+    def _cancel(self, execution: Execution, now: float) -> None:
+        """The execution is no longer wanted; it keeps its slot until it has ended."""
+        execution.action.execution = None
+        self._hand_over(execution)
+        self._out.append(Cancel(execution.replica.id, execution.epoch))
+        self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
         execution = self.executions.get(epoch)
@@ -267,16 +283,16 @@ class Pools:
 
     def _park(self, execution: Execution, now: float) -> None:
         """It has an unfinished child: its slot is free for others."""
-        if execution.hold is Hold.ACTIVE:
-            execution.hold = Hold.PARKED
+        if execution.hold is ACTIVE:
+            execution.hold = PARKED
             execution.ever_parked = True
             replica = execution.replica
             replica.pool.release(replica, now)
             self._resume(replica)
             replica.pool.freed(replica)
             replica.pool.dispatch(now)
-        elif execution.hold is Hold.RESUMING:
-            execution.hold = Hold.PARKED
+        elif execution.hold is RESUMING:
+            execution.hold = PARKED
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
@@ -284,7 +300,7 @@ class Pools:
         """Executions whose children are done come before anything new."""
         while replica.resuming and replica.pool.has_slot(replica):
             execution = replica.resuming.popleft()
-            execution.hold = Hold.ACTIVE
+            execution.hold = ACTIVE
             replica.pool.occupy(replica)
             self._hand_over(execution)
 
@@ -296,7 +312,8 @@ class Pools:
 
     def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
         self._end(action, phase, now, epoch, failure)
-        self._abort_children(action, now)
+        if action.children:
+            self._abort_children(action, now)
         parent = action.parent
         if parent is None:
             self._out.append(Deliver(action.id))
@@ -308,17 +325,22 @@ class Pools:
         if execution is None or siblings:
             self._out.append(Deliver(action.id))
             return
-        execution.hold = Hold.RESUMING
+        execution.hold = RESUMING
         execution.held = action.id
         execution.replica.resuming.append(execution)
         self._resume(execution.replica)
 
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
         del self.actions[action.id]
-        if action.phase is Phase.QUEUED:
+        if action.phase is QUEUED:
             action.pool.queued -= 1
         action.phase = phase
-        self._cancel(action, now)
+        if failure is None:
+            action.pool.done += 1
+        else:
+            action.pool.failed += 1
+        if action.execution is not None:
+            self._cancel(action.execution, now)
         self._out.append(Settle(action.id, phase, epoch, failure))
 
     def _abort_children(self, action: Action, now: float) -> None:
@@ -351,7 +373,7 @@ class Pools:
     def _drop(self, execution: Execution) -> None:
         del self.executions[execution.epoch]
         execution.replica.pool.remove_execution(execution)
-        if execution.hold is Hold.RESUMING:
+        if execution.hold is RESUMING:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 

@@ -30,6 +30,11 @@ class Hold(enum.Enum):
     RESUMING = "resuming"
 
 
+# Bound to names: in Python 3.11 the attribute of an enum costs as much as a call.
+STARTING, READY, DRAINING = Stage
+ACTIVE, PARKED, RESUMING = Hold
+
+
 class Execution:
     """One attempt on one replica. It outlives its action while a cancelled attempt has not ended."""
 
@@ -39,7 +44,7 @@ class Execution:
         self.epoch = epoch
         self.action = action
         self.replica = replica
-        self.hold = Hold.ACTIVE
+        self.hold = ACTIVE
         self.started_at = now
         self.ever_parked = False
         self.held = 0  # the settled child whose delivery waits until this execution has a slot
@@ -55,9 +60,11 @@ class Replica:
         "active",
         "alone",
         "executions",
+        "heard_at",
         "id",
         "idle_since",
         "innocent",
+        "killed",
         "place",
         "pool",
         "ready_at",
@@ -71,9 +78,10 @@ class Replica:
     def __init__(self, name: str, pool: Pool, now: float) -> None:
         self.id = name
         self.pool = pool
-        self.stage = Stage.STARTING
+        self.stage = STARTING
         self.started_at = now
         self.ready_at = now
+        self.heard_at = now
         self.idle_since = now
         self.active = 0
         self.served = 0
@@ -83,6 +91,7 @@ class Replica:
         self.alone = False  # it runs a suspect, which nobody may join
         self.innocent = False  # it is killed for a cancelled execution: nobody else on it is a suspect
         self.stopping = False  # StopReplica was said
+        self.killed = False  # and with no grace
 
 
 class Roster:
@@ -112,6 +121,21 @@ class Roster:
         shelf.append(replica)
         if replica.active < self._lowest:
             self._lowest = replica.active
+
+    def shift(self, replica: Replica, by: int) -> None:
+        """The replica on offer has one active execution more, or less."""
+        shelves = self._shelves
+        shelf = shelves[replica.active]
+        last = shelf.pop()
+        if last is not replica:
+            shelf[replica.place] = last
+            last.place = replica.place
+        replica.active = active = replica.active + by
+        shelf = shelves[active]
+        replica.place = len(shelf)
+        shelf.append(replica)
+        if active < self._lowest:
+            self._lowest = active
 
     def remove(self, replica: Replica) -> None:
         shelf = self._shelves[replica.active]

@@ -30,20 +30,17 @@ from samovar.drivers.container_boot import FOLDER, Boot, Ended, command
 from samovar.drivers.output import OnOutput
 from samovar.drivers.process import RUNTIME
 from samovar.errors import ImageBuildError, InitializationError, ReplicaStartError
-from samovar.images import dockerapi
+from samovar.images import dockerapi, oci
+from samovar.images.store import PYTHON_LABEL
 from samovar.model import Environment, Exit, ImageSpec, SecretSpec
 from samovar.ports import Report
 
 EnsureImage = Callable[[aiodocker.Docker, ImageSpec, Report], Awaitable[str]]
-"""Returns the id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
+"""Returns the tag or id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
 
-PYTHON = "samovar.python"
-"""The label of an image that names its Python."""
-
-START_SECONDS = 10.0
-"""How long a start waits for an API that does not answer."""
-CLOSE_SECONDS = 10.0
-"""How long ``close`` waits for one; what is left then is removed when the next engine starts."""
+AWAY_SECONDS = 8.0
+"""How long start, stop and close wait for an API that does not answer. What is left then is removed when it does, or
+when the next engine starts."""
 BOOT_SECONDS = 5.0
 """A replica that has not said by now that it runs may never: its end is asked of the API."""
 
@@ -59,14 +56,15 @@ class ContainerDriver:
     """Implements ``samovar.ports.Driver``. One event loop for all calls.
 
     ``shared`` are the engine's folders. ``arguments`` follow the path of Python, and end with ``-c`` and a program.
+    ``id`` labels the containers of this driver.
     """
 
     def __init__(
         self,
         shared: spec.Shared,
-        ensure: EnsureImage,
         arguments: tuple[str, ...] = RUNTIME,
         on_output: OnOutput | None = None,
+        ensure: EnsureImage = oci.ensure,
     ) -> None:
         self.id = tokens.token_hex(6)
         self._shared = shared
@@ -101,7 +99,10 @@ class ContainerDriver:
         variables = {**secrets.as_variables(environment), **boot}
         files = secrets.as_files(environment)
         name = f"samovar-{self.id}-{next(self._numbers)}"
-        pipes = Boot(self._private.make("replica"), user.owner)
+        try:
+            pipes = Boot(self._private.make("replica"), user.owner)
+        except OSError as error:
+            raise ReplicaStartError(f"{_of(environment)}: {error}", replica) from error
         started = self._replicas[replica] = _Replica(name, api, pipes, self._chores)
         try:
             asked = self._fill(pipes, replica, environment, variables, files, user)
@@ -131,7 +132,7 @@ class ContainerDriver:
     async def close(self) -> None:
         self._closed = True
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(AWAY_SECONDS):
                 await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
                 while self._chores:
                     await asyncio.wait(self._chores)
@@ -202,13 +203,13 @@ class ContainerDriver:
     async def _image(self, api: _Api, image: ImageSpec, report: Report) -> spec.Image:
         found = await self._ensure(api.docker, image, report)
         try:
-            about = (await api.docker.images.inspect(found))["Config"]
+            inspected = await api.docker.images.inspect(found)
         except dockerapi.UNREACHABLE as error:
             raise ImageBuildError(f"the image {found} cannot be read: {_text(error)}") from error
-        python = (about.get("Labels") or {}).get(PYTHON)
+        python = (inspected["Config"].get("Labels") or {}).get(PYTHON_LABEL)
         if not python:
-            raise ImageBuildError(f"the image {found} does not say by a label {PYTHON!r} where its Python is")
-        return spec.Image(found, python, about.get("WorkingDir") not in (None, "", "/"))
+            raise ImageBuildError(f"the image {found} does not say by a label {PYTHON_LABEL!r} where its Python is")
+        return spec.Image(inspected["Id"], python)
 
 
 class _Api:
@@ -242,8 +243,8 @@ class _Api:
                 if error.status != _CONFLICT:  # names are not used twice: an earlier try has made it
                     raise
 
-        await self.ask(create, START_SECONDS)
-        await self.ask(lambda: self.docker.containers.container(name).start(), START_SECONDS)
+        await self.ask(create, AWAY_SECONDS)
+        await self.ask(lambda: self.docker.containers.container(name).start(), AWAY_SECONDS)
 
     async def signal(self, name: str, number: signal.Signals) -> None:
         """Send it, also to a paused container, which goes on then; nothing where there is none that runs."""
@@ -312,6 +313,7 @@ class _Replica:
         self._chores = chores
         self._starting: asyncio.Task[None] | None = None
         self._removal: asyncio.Task[None] | None = None
+        self._undone = False
         self._asked = False
         self._killed = False
 
@@ -323,27 +325,20 @@ class _Replica:
 
     def undo(self) -> None:
         """Its start has failed or was cancelled: see that nothing stays."""
-        self._killed = True
+        self._undone = True
         _keep(self._chores, self._undo())
 
     async def stop(self, grace: float) -> None:
-        """Return when the container is removed."""
+        """Return when the container is removed; where nobody answers, after AWAY_SECONDS."""
         if grace > 0 and not self.ended.done():
             self._asked = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._ask_to_end()
-        if not self.ended.done():
-            self._killed = True
-            await self._api.signal(self._name, signal.SIGKILL)
-            if not self._boot.running.done():
-                self._boot.close()  # it may have died before it could speak, and then no pipe will tell
-            await asyncio.wait([self.ended])
-        if self._removal is not None:
-            await asyncio.wait([self._removal])
+        await asyncio.wait([_keep(self._chores, self._kill())], timeout=AWAY_SECONDS)
 
     def abandon(self) -> None:
-        """Nobody answers, and the driver closes."""
+        """What becomes of it is of no interest any more."""
         self._boot.close()
         if not self.ended.done():
             self.ended.set_result(Exit(signal=signal.SIGKILL))
@@ -353,14 +348,26 @@ class _Replica:
         await self._api.signal(self._name, signal.SIGTERM)
         await asyncio.wait([self.ended])
 
+    async def _kill(self) -> None:
+        if self._starting is not None:  # what is not there yet cannot be killed
+            await asyncio.wait([self._starting])
+        if not self.ended.done():
+            self._killed = True
+            await self._api.signal(self._name, signal.SIGKILL)
+            if not self._boot.running.done():
+                self._boot.close()  # it may have died before it could speak, and then no pipe will tell
+            await asyncio.wait([self.ended])
+        if self._removal is not None:
+            await asyncio.wait([self._removal])
+
     async def _undo(self) -> None:
         if self._starting is not None:
             await asyncio.wait([self._starting])
-        self._boot.close()
+        self.abandon()
         await self._api.end(self._name)
 
     def _started(self, starting: asyncio.Task[None]) -> None:
-        if not starting.cancelled() and starting.exception() is None and not self._killed:
+        if not starting.cancelled() and starting.exception() is None and not self._undone:
             _keep(self._chores, self._watch())
 
     async def _watch(self) -> None:
@@ -380,7 +387,9 @@ class _Replica:
     async def _exit(self, said: Ended | None, code: int | None, output: str) -> Exit:
         """By what PID 1 said. Where it said nothing it was killed, or it is no Python that could start."""
         if said is not None:
-            by_memory = said.memory_kills > 0 and said.status != 0 and not (self._asked or self._killed)
+            killed = said.status == -signal.SIGKILL  # not by us: that kills PID 1, which then says nothing
+            failed = said.status != 0 and not (self._asked or self._killed)
+            by_memory = said.memory_kills > 0 and (killed or failed)
             if said.status < 0:
                 return Exit(signal=-said.status, out_of_memory=by_memory, output=output)
             return Exit(code=said.status, out_of_memory=by_memory, output=output)
@@ -427,7 +436,7 @@ def _is_away(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     if isinstance(error, aiodocker.DockerError) and error.status != 900:
         return error.message.strip()
-    return str(error) or f"the container engine has not answered for {START_SECONDS:.0f} s"
+    return str(error) or f"the container engine has not answered for {AWAY_SECONDS:.0f} s"
 
 
 def _of(environment: Environment) -> str:

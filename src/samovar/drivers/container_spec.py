@@ -31,22 +31,11 @@ HOME_BYTES = 256 << 20
 """What can be written to the home directory, and to /var/tmp."""
 
 _UNPRIVILEGED = 64198  # a user that no distribution gives out, where the engine's own is root
-_TMPFS = "rw,nosuid,nodev,mode=1777"
+_TMPFS = "rw,exec,nosuid,nodev,mode=1777"  # exec: compiled caches are loaded from there
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys")
 _OWN = {
-    "/",
-    "/home",
-    HOME,
-    "/opt",
-    "/opt/venv",
-    "/run",
-    "/tmp",
-    "/usr",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/local",
-    "/var",
-    "/var/tmp",
+    *("/", "/home", HOME, "/opt", "/opt/samovar", "/opt/venv", "/run", "/tmp", "/usr", "/usr/bin", "/usr/lib"),
+    *("/usr/local", "/usr/local/bin", "/usr/local/lib", "/var", "/var/tmp"),
 }
 
 
@@ -98,7 +87,6 @@ class Image:
 
     id: str
     python: str  # path of the interpreter in it
-    has_directory: bool = False  # it says where its programs start
 
 
 @dataclass(frozen=True)
@@ -154,7 +142,7 @@ def config(
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "HostConfig": host,
     }
-    if not image.has_directory:
+    if not any(step.kind == "workdir" for step in environment.image.steps):
         asked["WorkingDir"] = _directory(environment.bundle)
     return asked
 
@@ -172,8 +160,8 @@ def check(environment: Environment, user: User) -> None:
     for path in code(environment.bundle):
         if not user.can_read(path):
             raise ReplicaStartError(
-                f"environment {environment.name!r}: its replicas cannot read {path}, since samovar runs as root and they "
-                f"as user {user.ids[0]}; allow it (chmod -R o+rX {path}), or run samovar as an ordinary user"
+                f"environment {environment.name!r}: its replicas cannot read {path}: samovar runs as root and "
+                f"they as user {user.ids[0]}; allow it (chmod -R o+rX {path}), or run samovar as an ordinary user"
             )
 
 
@@ -206,7 +194,7 @@ def _bounds(limits: Limits, kind: str) -> dict[str, Any]:
     if limits.memory is not None:
         found |= {"Memory": limits.memory, "MemorySwap": limits.memory}  # memory and swap together: no swap
     if limits.cpu is not None:
-        found["NanoCpus"] = int(limits.cpu * 1e9)
+        found["NanoCpus"] = int(min(limits.cpu, os.cpu_count() or 1) * 1e9)  # Docker refuses more than there are
     if limits.shm is not None:
         found["ShmSize"] = limits.shm
     if limits.gpu:

@@ -3,6 +3,14 @@
 Groups are made *below* the cgroup that this process is in and only if that one is delegated to it, so a replica
 never escapes a bound, or the bookkeeping, of whoever started the engine. A group that is not needed any more is
 removed; those of engines that died are removed when the next one starts.
+
+Without a group the kernel offers resource limits, and few of them fit. RLIMIT_RSS has no effect. RLIMIT_AS counts
+address space, which NumPy, CUDA, Java and WebAssembly reserve by the gigabyte and never touch. RLIMIT_DATA counts
+private memory that can be written to, which is close to use; it stands far enough above the limit to spare an honest
+program and stops a burst that fills the machine between two samples (see ``bound_data``). RLIMIT_CORE stays as the
+operator has it: who allows core files wants them. CPU is not bounded at all: RLIMIT_CPU counts seconds until death,
+not a share, and pinning to cores is placement rather than a bound: two busy replicas could not leave the core that
+they were given together while another idles, and a second engine would hand out the same cores.
 """
 
 from __future__ import annotations
@@ -10,6 +18,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,19 +29,31 @@ from samovar.model import Limits
 ROOT = Path("/sys/fs/cgroup")
 CPU_PERIOD = 100_000  # microseconds
 SAMPLE_EVERY = 0.1  # seconds
+DATA_HEADROOM = 1 << 30  # bytes
 
-_DIRECTORY = "samovar"
+_PREFIX = "samovar-"
 _DELEGATED = ("user.delegate", "trusted.delegate")  # extended attributes that systemd sets
 _REMOVE_TRIES = 100
 _REMOVE_EVERY = 0.02  # seconds: the kernel frees a group a moment after its last process
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_THREAD_STACK = 8 << 20  # bytes, of which a thread touches a few thousand
+_NO_MEMORY = re.compile(
+    r"(\w+\.)*_?\w*MemoryError\b"  # Python, NumPy
+    r"|.*\bstd::bad_alloc\b"
+    r"|memory allocation of \d+ bytes failed"  # Rust
+    r"|.*(cannot allocate memory|out of memory)",
+    re.IGNORECASE,
+)
 
 
 class Group:
-    """The cgroup of one replica: one directory in the unified hierarchy, one a controller in the old one."""
+    """The cgroup of one replica: one directory in the unified hierarchy, one a controller in the old one.
 
-    def __init__(self, directories: tuple[Path, ...], bounds_memory: bool) -> None:
-        self.bounds_memory = bounds_memory
+    ``bounds`` names the controllers that hold: "memory", "cpu".
+    """
+
+    def __init__(self, directories: tuple[Path, ...], bounds: frozenset[str]) -> None:
+        self.bounds = bounds
         self._directories = directories
 
     def ran_out_of_memory(self) -> bool:
@@ -60,10 +82,12 @@ class Group:
 
 
 class Groups:
-    """Makes groups. ``homes``: controller → the directory under which this engine's groups lie."""
+    """Makes groups. ``parents``: controller → the directory in which this engine's groups lie."""
 
-    def __init__(self, homes: Mapping[str, Path], unified: bool) -> None:
-        self._homes = dict(homes)
+    def __init__(self, parents: Mapping[str, Path], unified: bool) -> None:
+        self.refused: dict[str, str] = {}
+        """Controller → why the kernel last refused a group that should be ours to make."""
+        self._parents = dict(parents)
         self._unified = unified
 
     @classmethod
@@ -72,17 +96,9 @@ class Groups:
         own = _own_groups()
         unified = (root / "cgroup.controllers").exists()
         parents = _unified_parents(root, own) if unified else _old_parents(root, own)
-        homes: dict[str, Path] = {}
-        for controller, parent in parents.items():
-            home = parent / _DIRECTORY
-            with contextlib.suppress(OSError):
-                home.mkdir(exist_ok=True)  # it stays: other engines may be about to use it
-                if unified:
-                    (home / "cgroup.subtree_control").write_text("+memory +cpu")
-                homes[controller] = home
-        for home in set(homes.values()):
-            _remove_stale(home)
-        return cls(homes, unified) if homes else None
+        for parent in set(parents.values()):
+            _remove_stale(parent)
+        return cls(parents, unified) if parents else None
 
     def can_bound(self, limits: Limits) -> bool:
         """False: a group would be of no use."""
@@ -90,28 +106,27 @@ class Groups:
 
     def create(self, replica: str, limits: Limits, pid: int) -> Group | None:
         """A group with these limits and this process in it; None if there is nothing that it could bound."""
-        settings = self._settings(limits)
-        directories: dict[Path, None] = {}
-        try:
-            for controller, files in settings.items():
-                directory = self._homes[controller] / f"{os.getpid()}-{replica.replace('/', '_')}"
+        made: dict[str, Path] = {}
+        for controller, files in self._settings(limits).items():
+            directory = self._parents[controller] / f"{_PREFIX}{os.getpid()}-{replica.replace('/', '_')}"
+            try:
                 directory.mkdir(exist_ok=True)
-                directories[directory] = None
                 _apply(directory, files)
-            for directory in directories:
                 (directory / "cgroup.procs").write_text(str(pid))
-        except OSError:  # a controller that looks ours and is not: do without
-            for directory in directories:
+                made[controller] = directory
+            except ProcessLookupError:  # it has ended already
                 _rmdir(directory)
-            return None
-        return Group(tuple(directories), "memory" in settings) if directories else None
+            except OSError as error:  # looks ours and is not
+                self.refused[controller] = error.strerror or str(error)
+                _rmdir(directory)
+        return Group(tuple(dict.fromkeys(made.values())), frozenset(made)) if made else None
 
     def _settings(self, limits: Limits) -> dict[str, list[tuple[str, str, bool]]]:
         """Controller → (file, value, needed)."""
         found: dict[str, list[tuple[str, str, bool]]] = {}
-        if limits.memory is not None and "memory" in self._homes:
+        if limits.memory is not None and "memory" in self._parents:
             found["memory"] = _memory_files(limits.memory, self._unified)
-        if limits.cpu is not None and "cpu" in self._homes:
+        if limits.cpu is not None and "cpu" in self._parents:
             found["cpu"] = _cpu_files(limits.cpu, self._unified)
         return found
 
@@ -174,6 +189,30 @@ class Sampler:
         return found
 
 
+def bound_data(pid: int, limit: int, threads: int) -> None:
+    """Refuse a process, and each that it starts, to grow far beyond ``limit`` bytes between two samples.
+
+    RLIMIT_DATA, set from outside: code that runs between fork and exec can block on a lock that another thread
+    held. It counts what is written to or not, so the stacks of ``threads`` are added, and then as much as the limit
+    again, at least 1 GiB: private maps of files, sparse arrays and thread pools of libraries fit in. An allocation
+    beyond it fails at once, before a page of it is there. That is milder than a kill: one task gets a MemoryError
+    with its own line in the traceback, and the rest of the replica goes on.
+    """
+    ceiling = limit + max(limit, DATA_HEADROOM) + threads * _THREAD_STACK
+    with contextlib.suppress(OSError):  # it has ended already, or a sandbox forbids it: the sampler is there
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        if soft == resource.RLIM_INFINITY or soft > ceiling:
+            resource.prlimit(
+                pid, resource.RLIMIT_DATA, (ceiling, ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling))
+            )
+
+
+def was_refused_memory(output: str) -> bool:
+    """True if the last line of this output blames memory: the kernel keeps no trace of what it refuses."""
+    lines = output.rstrip().splitlines()
+    return bool(lines) and _NO_MEMORY.match(lines[-1].strip()) is not None
+
+
 def _process_group(pid: int) -> int:
     try:
         return os.getpgid(pid)
@@ -233,12 +272,13 @@ def _is_ours(directory: Path, root: Path) -> bool:
 
 
 def _old_parents(root: Path, own: Mapping[str, str]) -> dict[str, Path]:
-    """The old hierarchies know no delegation: only a controller that nobody has divided above us is ours."""
-    return {
-        controller: root / controller
-        for controller in ("memory", "cpu")
-        if own.get(controller) == "/" and os.access(root / controller, os.W_OK)
-    }
+    """The old hierarchies have no mark of delegation: that we may write to the group we are in must do."""
+    found = {}
+    for controller in ("memory", "cpu"):
+        directory = root / controller / own.get(controller, "").lstrip("/")
+        if controller in own and os.access(directory, os.W_OK):
+            found[controller] = directory
+    return found
 
 
 def _memory_files(limit: int, unified: bool) -> list[tuple[str, str, bool]]:
@@ -267,11 +307,11 @@ def _apply(directory: Path, files: list[tuple[str, str, bool]]) -> None:
                 raise
 
 
-def _remove_stale(home: Path) -> None:
+def _remove_stale(parent: Path) -> None:
     """Remove groups of engines that are gone, with what still runs in them."""
-    for directory in list(home.iterdir()):
-        engine = directory.name.partition("-")[0]
-        if directory.is_dir() and engine.isdigit() and not Path(f"/proc/{engine}").exists():
+    for directory in parent.glob(f"{_PREFIX}*-*"):
+        engine = directory.name.removeprefix(_PREFIX).partition("-")[0]
+        if engine.isdigit() and not Path(f"/proc/{engine}").exists():
             _kill_members(directory)
             _rmdir(directory)
 

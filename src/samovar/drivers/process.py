@@ -22,8 +22,9 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from samovar import family
 from samovar.drivers import secrets
-from samovar.drivers.limits import Group, Groups, Sampler
+from samovar.drivers.limits import Group, Groups, Sampler, bound_data, was_refused_memory
 from samovar.drivers.output import OnOutput, Output
 from samovar.drivers.private import PrivateFolder
 from samovar.errors import ImageBuildError, ReplicaStartError
@@ -34,12 +35,16 @@ from samovar.ports import Report
 RUNTIME = ("-P", "-c", "from samovar.runtime.main import main; main()")
 """What a replica runs. ``-P``: the directory it starts in must not shadow installed packages."""
 
+_KILL_TRIES = 100
+_KILL_EVERY = 0.02  # seconds: a process is gone a moment after its kill
+
 
 class ProcessDriver:
     """Implements ``samovar.ports.Driver``. One event loop for all calls.
 
     ``command`` is what follows the path of Python. ``groups`` are the cgroups that bound replicas; "auto" takes
-    those that this process may divide, None uses none: memory is then bounded by sampling, and CPU is not.
+    those that this process may divide, None uses none: memory is then bounded by sampling, and CPU is not, which is
+    reported once an environment.
     """
 
     def __init__(
@@ -55,13 +60,15 @@ class ProcessDriver:
         self._private = PrivateFolder()
         self._pythons: dict[ImageSpec, str] = {}
         self._replicas: dict[str, _Replica] = {}
-        self._removals: set[asyncio.Task[None]] = set()  # of cgroups, which take the kernel a moment
+        self._removals: set[asyncio.Task[None]] = set()  # of what the dead left behind
         self._unwanted: list[asyncio.Future[Exit]] = []  # whose start was cancelled: killed, soon to be reaped
-        self._warned_of_gpu: set[str] = set()
+        self._report: Report = _nowhere
+        self._said: set[str] = set()
         self._closed = False
 
     async def prepare(self, environment: Environment, report: Report) -> None:
-        self._warn_of_gpu(environment, report)
+        self._report = report
+        self._warn_of_wishes(environment)
         try:
             self._pythons[environment.image] = await venv.ensure(environment.image, report)
         except ImageBuildError as error:
@@ -75,8 +82,8 @@ class ProcessDriver:
         if replica in self._replicas:
             raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
         python = self._pythons[environment.image]
-        given = {**_python_variables(python), **variables(environment, boot)}
         started = _Replica(replica, self._on_output, self._removals)
+        given = {**_python_variables(python), **variables(environment, boot), family.VARIABLE: started.family}
         try:
             given.update(self._secret_files(started, environment))
             started.spawn([python, *self._command], given, environment)
@@ -110,7 +117,8 @@ class ProcessDriver:
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
-        await asyncio.gather(*self._unwanted, *self._removals)
+        await asyncio.gather(*self._unwanted)
+        await asyncio.gather(*self._removals)
         self._sampler.close()
         self._private.close()
 
@@ -131,17 +139,33 @@ class ProcessDriver:
             await replica.join(asyncio.ensure_future(making))
         if replica.ended.done():
             return
-        if limits.memory is not None and not (replica.group and replica.group.bounds_memory):
+        held = replica.group.bounds if replica.group is not None else frozenset[str]()
+        refused = self._groups.refused if self._groups is not None else {}
+        if limits.memory is not None and "memory" not in held:
+            bound_data(replica.pid, limits.memory, environment.settings.concurrency)
+            replica.can_be_refused_memory = True
             self._sampler.watch(replica.pid, limits.memory, replica.kill_for_memory)
             replica.ended.add_done_callback(lambda _: self._sampler.forget(replica.pid))
+            if "memory" in refused:
+                why = f"a memory cgroup is refused ({refused['memory']})"
+                self._say_once(f"{_of(environment)}: its memory is only sampled: {why}")
+        if limits.cpu is not None and "cpu" not in held:
+            why = f"a cpu cgroup is refused ({refused['cpu']})" if "cpu" in refused else "no cgroup can be made here"
+            self._say_once(f"{_of(environment)} asks for cpu {limits.cpu:g}, which does not hold as a limit: {why}")
 
-    def _warn_of_gpu(self, environment: Environment, report: Report) -> None:
+    def _warn_of_wishes(self, environment: Environment) -> None:
+        """Of what the environment asks for and a process does not get."""
         asked = environment.limits.gpu
-        if not asked or environment.name in self._warned_of_gpu:
-            return
-        self._warned_of_gpu.add(environment.name)
-        if not glob.glob("/dev/nvidia*"):
-            report(f"{_of(environment)} asks for gpu {asked!r}, but this machine shows none; going on without")
+        if asked and not glob.glob("/dev/nvidia*"):
+            self._say_once(f"{_of(environment)} asks for gpu {asked!r}, but this machine shows none; going on without")
+        if environment.network not in ("", "host"):
+            wanted = f"{_of(environment)} asks for network {environment.network!r}"
+            self._say_once(f"{wanted}, but a process has the machine's own")
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self._report(line)
 
 
 class _Replica:
@@ -150,7 +174,9 @@ class _Replica:
     def __init__(self, name: str, on_output: OnOutput | None, removals: set[asyncio.Task[None]]) -> None:
         self.name = name
         self.pid = 0
+        self.family = family.new()
         self.group: Group | None = None
+        self.can_be_refused_memory = False
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._on_output = on_output
@@ -184,7 +210,7 @@ class _Replica:
         _on_death(self._loop, self.pid, self._died)
 
     async def stop(self, grace: float) -> None:
-        """Return when the process, and its cgroup, are gone."""
+        """Return when the process, what it started, and its cgroup are gone."""
         if grace > 0 and not self.ended.done():
             self._signal(signal.SIGTERM)
             await asyncio.wait([self.ended], timeout=grace)
@@ -224,26 +250,31 @@ class _Replica:
     def _died(self) -> None:
         if self.ended.done():
             return
-        self._signal(signal.SIGKILL)  # what it has started goes with it
+        self._signal(signal.SIGKILL)  # what it has started goes with it, as far as it stayed in the session
         if self.group is not None:
             self.group.kill()
         status = self._process.wait()  # does not block: it is dead, and this reaps it
         how = self._exit(status, self._output.finish())
-        if self.group is not None:
-            self._removal = self._loop.create_task(self.group.remove())
-            self._removals.add(self._removal)
-            self._removal.add_done_callback(self._removals.discard)
+        leftovers = _end_family(self.family) if self.group is None else self.group.remove()
+        self._removal = self._loop.create_task(leftovers)
+        self._removals.add(self._removal)
+        self._removal.add_done_callback(self._removals.discard)
         self.ended.set_result(how)
 
     def _exit(self, status: int, output: str) -> Exit:
-        killed = status == -signal.SIGKILL and not self._killed
-        by_kernel = killed and self.group is not None and self.group.ran_out_of_memory()
         return Exit(
             code=status if status >= 0 else None,
             signal=-status if status < 0 else None,
-            out_of_memory=by_kernel or (self._over_memory and status == -signal.SIGKILL),
+            out_of_memory=self._ran_out_of_memory(status, output),
             output=output,
         )
+
+    def _ran_out_of_memory(self, status: int, output: str) -> bool:
+        if status == -signal.SIGKILL:
+            by_kernel = not self._killed and self.group is not None and self.group.ran_out_of_memory()
+            return by_kernel or self._over_memory
+        gave_up = status > 0 or status == -signal.SIGABRT  # as Python and C++ do when an allocation fails
+        return gave_up and self.can_be_refused_memory and was_refused_memory(output)
 
 
 def variables(environment: Environment, boot: Mapping[str, str]) -> dict[str, str]:
@@ -282,6 +313,14 @@ def _python_path(inherited: str) -> str:
         if home not in (*site.getsitepackages(), site.getusersitepackages(), *found):
             found.append(home)
     return os.pathsep.join(found)
+
+
+async def _end_family(mark: str) -> None:
+    """Kill all that are left, and again what they have started meanwhile; gives up quietly after 2 s."""
+    for _ in range(_KILL_TRIES):
+        if not await asyncio.to_thread(family.kill, mark):
+            return
+        await asyncio.sleep(_KILL_EVERY)
 
 
 def _on_death(loop: asyncio.AbstractEventLoop, pid: int, call: Callable[[], None]) -> None:

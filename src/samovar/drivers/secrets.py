@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
+from samovar import config
 from samovar.errors import ReplicaStartError
 from samovar.model import Environment, SecretSpec
 
@@ -51,7 +52,7 @@ def folder() -> Path:
     """The folder below which a file "key" or "group/key" is a secret."""
     if given := os.environ.get("SAMOVAR_SECRETS_DIR"):
         return Path(given)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "samovar" / "secrets"
+    return config.folder() / "secrets"
 
 
 def _read(secret: SecretSpec, environment: Environment) -> bytes:

@@ -1,19 +1,18 @@
-"""The engine: frames and exits become events, the core decides, commands become frames and driver calls.
+"""The engine: frames and exits become events, the core decides, commands become frames and calls of the keeper.
 
-Runs on one event loop and is not thread-safe (``samovar.host`` brings calls of other threads here). It never
-unpickles: inputs and results are bytes on their way. A hot path per action is Submit → Run → Done → Answer; none of
-it awaits, logs or touches a file.
+It has no thread: whoever holds the turn runs it (``helm`` says who that is), and nobody else may touch it. It never
+unpickles: inputs and results are bytes on their way. The hot path of an action is Submit → Run → Done → Answer; none
+of it waits, logs or touches a file.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import hmac
 import os
-import secrets
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from samovar import errors
 from samovar.core.actions import ABORTED
@@ -21,11 +20,13 @@ from samovar.core.messages import (
     Abort,
     Assign,
     Cancel,
+    ClosePool,
     Deliver,
     Drain,
     Event,
     Finished,
     OpenPool,
+    ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
@@ -35,68 +36,40 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Pools
+from samovar.core.pool import PoolStats
+from samovar.core.pools import LEASE, Pools
+from samovar.engine.hub import Hub
+from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
 from samovar.engine.work import Outcome, Run, Work
-from samovar.model import Environment, Exit, Failure, Phase, TaskSpec
-from samovar.ports import Driver, Report
+from samovar.model import RUNNING, Environment, Exit, Failure, Phase, TaskSpec
 from samovar.wire import frames
 
-TICK = 0.05  # seconds
-_DRAIN_LINK = 1.0  # seconds in which the last frames of a replica that ended may still arrive
+_VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
+
+STALLED = 2.0  # seconds for which an event loop has not answered
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
-
-
-class PoolStats(NamedTuple):
-    """One pool at one moment, for people."""
-
-    name: str
-    starting: int
-    ready: int
-    draining: int
-    slots: int
-    active: int
-    parked: int
-    queued: int
-    done: int
-    failed: int
-    cold: int
-    warm: int
-    note: str
-
-
-class _Counts:
-    __slots__ = ("cold", "done", "failed", "warm")
-
-    def __init__(self) -> None:
-        self.done = self.failed = self.cold = self.warm = 0
 
 
 class Engine:
     """``folder`` (0700) takes the socket, ``blobs`` the large values; both belong to the caller."""
 
-    def __init__(self, driver: Driver, folder: str, blobs: str, report: Report, on_log: OnLog) -> None:
-        self.on_log = on_log
-        self.report = report
-        self._driver = driver
-        self._folder = folder
+    def __init__(self, keeper: Keeper, folder: str, blobs: str, on_log: OnLog, lease: float = LEASE) -> None:
+        self.hub = Hub(os.path.join(folder, "engine.sock"), self)
+        self._keeper = keeper
+        self._on_log = on_log
         self._blobs = blobs
-        self._pools = Pools()
+        self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
         self._environments: dict[str, Environment] = {}  # by pool
-        self._prepared: dict[str, asyncio.Future[None]] = {}  # by version
-        self._counts: dict[str, _Counts] = {}
         self._links: dict[str, Link] = {}  # by replica
-        self._tokens: dict[str, str] = {}
-        self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._chores: set[asyncio.Task[None]] = set()
-        self._actions = 0
-        self._server: asyncio.AbstractServer | None = None
-        self._ticker: asyncio.TimerHandle | None = None
-        self._closing = False
+        self._tokens: dict[str, str] = {}  # of replicas that have not said hello
+        self._kept: set[str] = set()  # replicas that have not ended
+        self._reasons: dict[str, str] = {}  # why a replica had to end
         self._names: dict[int, tuple[TaskSpec, str]] = {}  # id of a spec → the spec, kept alive, and its pool
-        self.unflushed: list[Link] = []
+        self._actions = 0
+        self._unflushed: list[Link] = []
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Submit: self._submitted,
             frames.Done: self._done,
@@ -115,52 +88,18 @@ class Engine:
             Cancel: self._cancel,
             StartReplica: self._start_replica,
             StopReplica: self._stop_replica,
+            ClosePool: self._close_pool,
         }
 
-    # life
-
-    @property
-    def address(self) -> str:
-        return os.path.join(self._folder, "engine.sock")
-
-    async def open(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._server = await self._loop.create_unix_server(lambda: Link(self._loop, self), self.address)
-        os.chmod(self.address, 0o600)
-        self._ticker = self._loop.call_later(TICK, self._tick)
-
-    async def close(self, grace: float) -> None:
-        """Abort what runs, let executions end within ``grace`` seconds, then leave nothing behind."""
-        self._closing = True
-        for number, work in list(self._works.items()):
-            if work.on_done is not None and number in self._works:
-                self._handle(Abort(number, "the engine closes"))
-        self.flush()
-        end = time.monotonic() + grace
-        while any(link.running for link in self._links.values()) and time.monotonic() < end:
-            await asyncio.sleep(0.01)
-        if self._ticker is not None:
-            self._ticker.cancel()
-        for keeper in self._keepers.values():
-            keeper.cancel()
-        await asyncio.gather(*(self._driver.stop(replica, min(grace, 0.5)) for replica in list(self._keepers)))
-        await self._driver.close()
-        for link in list(self._links.values()):
-            link.close()
-        if self._server is not None:
-            self._server.close()
-        pending = [*self._keepers.values(), *self._chores]
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+    # for people
 
     def stats(self) -> list[PoolStats]:
-        found = []
-        for pool in self._pools.stats(time.monotonic()):
-            count = self._counts[pool.name]
-            done = (count.done, count.failed, count.cold, count.warm)
-            found.append(PoolStats(*pool[:-1], *done, pool.note))
-        return found
+        """Every pool; a note where something keeps it from its work."""
+        stalled = {link.replica.rpartition("-")[0]: link for link in self._links.values() if link.lag > STALLED}
+        return [
+            pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool
+            for pool in self._pools.stats(time.monotonic())
+        ]
 
     # what a script asks for
 
@@ -180,10 +119,21 @@ class Engine:
     def abort(self, action: int, reason: str) -> None:
         self._handle(Abort(action, reason))
 
+    def abort_all(self, reason: str) -> None:
+        """Abort every run."""
+        for number, work in list(self._works.items()):
+            if work.on_done is not None and number in self._works:
+                self.abort(number, reason)
+
     def phase(self, action: int) -> Phase | None:
         """None when it is settled."""
         work = self._works.get(action)
         return work.phase if work is not None else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any replica executes anything."""
+        return any(link.running for link in self._links.values())
 
     # events
 
@@ -193,15 +143,20 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what has been queued on links. Each entry from the loop ends with it."""
-        links, self.unflushed = self.unflushed, []
+        """Write out what is queued on links. Each turn ends with it."""
+        links, self._unflushed = self._unflushed, []
         for link in links:
-            link.flush()
+            if link.outbox:
+                link.flush()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         self._handle(Tick())
-        self.flush()
-        self._ticker = self._loop.call_later(TICK, self._tick)
+
+    def _send(self, link: Link, frame: Any) -> None:
+        """Queue a frame; it leaves when the turn ends."""
+        if not link.outbox:
+            self._unflushed.append(link)
+        link.outbox.append(frame)
 
     def _submit(self, work: Work, parent: int) -> int:
         self._actions = number = self._actions + 1
@@ -223,11 +178,10 @@ class Engine:
         name = f"{environment.name}@{environment.version[:8]}"
         if environment.scope:
             name = f"{name}/{run.name}"
-            run.pools.add(name)
+            run.pools = tuple({*run.pools, name})
         known = self._environments.get(name)
         if known is None or known.settings != environment.settings:
             self._environments[name] = environment
-            self._counts.setdefault(name, _Counts())
             self._handle(OpenPool(name, environment.settings))
         return name
 
@@ -243,12 +197,11 @@ class Engine:
                 link.close()
                 return
             handler(link, frame)
-        self.flush()
 
     def disconnected(self, link: Link) -> None:
         """The process may live on without a voice: it is of no use then, and its end is the loss."""
-        if link.replica in self._keepers and not self._closing:
-            self._chore(self._driver.stop(link.replica, 0.2))
+        if link.replica in self._kept:
+            self._keeper.stop(link.replica, _VOICELESS_GRACE)
 
     def _hello(self, link: Link, hello: Any) -> None:
         reason = ""
@@ -256,17 +209,21 @@ class Engine:
             reason = "the first frame must be a hello"
         elif hello.version != frames.VERSION:
             reason = f"protocol {hello.version} is spoken, this engine speaks {frames.VERSION}"
-        elif not secrets.compare_digest(self._tokens.get(hello.replica, "-"), hello.token):
+        elif not self._is_token_of(hello.replica, hello.token):
             reason = "unknown replica or wrong token"
         if reason:
-            link.send(frames.Refuse(reason))
+            self._send(link, frames.Refuse(reason))
             link.close()
             return
         link.replica = hello.replica
         self._links[hello.replica] = link
         del self._tokens[hello.replica]
         pool = hello.replica.rpartition("-")[0]
-        link.send(frames.Welcome(self._environments[pool].bundle, self._blobs))
+        self._send(link, frames.Welcome(self._environments[pool].bundle, self._blobs))
+
+    def _is_token_of(self, replica: str, token: str) -> bool:
+        wanted = self._tokens.get(replica)
+        return wanted is not None and hmac.compare_digest(wanted.encode(), token.encode())
 
     def _ready(self, link: Link, frame: frames.Ready) -> None:
         self._handle(ReplicaReady(link.replica))
@@ -281,7 +238,7 @@ class Engine:
         parent = link.running.get(frame.parent)
         declared = link.tasks.get(frame.ref)
         if parent is None or parent.epoch != frame.parent or declared is None:
-            link.send(frames.Answer(frame.call, failure=ABORTED))
+            self._send(link, frames.Answer(frame.call, failure=ABORTED))
             return
         run = parent.run
         work = Work(declared, self._pool(declared, run), run, run.number(), frame.body, frame.blobs)
@@ -312,64 +269,54 @@ class Engine:
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
         work = link.running.get(frame.epoch)
-        self.on_log(work.label if work is not None else link.replica, frame.stream, frame.text)
+        self._on_log(work.label if work is not None else link.replica, frame.stream, frame.text)
 
     def _beat(self, link: Link, frame: frames.Beat) -> None:
-        """A replica beats so that its engine hears of a death of the machine under it; nothing to decide yet."""
+        link.lag = frame.lag
+        self._handle(ReplicaHeard(link.replica))
 
     # commands
 
     def _assign(self, command: Assign) -> None:
         work = self._works[command.action]
         work.epoch = command.epoch
-        work.phase = Phase.RUNNING
+        work.phase = RUNNING
         link = self._links[command.replica]
         link.running[command.epoch] = work
         task = work.task
-        count = self._counts[work.pool]
-        if command.cold:
-            count.cold += 1
-        else:
-            count.warm += 1
-        link.send(
-            frames.Run(
-                command.epoch,
-                task.name,
-                task.module,
-                task.qualname,
-                work.run.name,
-                work.number,
-                command.attempt,
-                work.body,
-                work.blobs,
-                task.max_inline_io_bytes,
-                work.run.context,
-            )
+        frame = frames.Run(
+            command.epoch,
+            task.name,
+            task.module,
+            task.qualname,
+            work.run.name,
+            work.number,
+            command.attempt,
+            work.body,
+            work.blobs,
+            task.max_inline_io_bytes,
+            work.run.context,
         )
+        self._send(link, frame)
 
     def _settle(self, command: Settle) -> None:
         work = self._works[command.action]
         work.phase = command.phase
         work.epoch = 0
-        count = self._counts[work.pool]
-        if command.failure is None:
-            count.done += 1
-        else:
-            count.failed += 1
+        if command.failure is not None:
             work.failure = command.failure
             self._discard(work.result_blobs)
             work.result_blobs = ()
-        if work.blobs:
-            self._discard(work.blobs)
+        self._discard(work.blobs)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
         link = work.link
         if link is not None:
-            if link.calls.pop(work.call, None) is None or link.closed.done():
+            if link.calls.pop(work.call, None) is None or not link.is_open:
                 self._discard(work.result_blobs)
             else:
-                link.send(frames.Answer(work.call, work.result, work.result_blobs, work.failure))
+                self._send(link, frames.Answer(work.call, work.result, work.result_blobs, work.failure))
         elif work.on_done is not None:
             for pool in work.run.pools:
                 self._handle(Drain(pool))
@@ -378,56 +325,49 @@ class Engine:
     def _cancel(self, command: Cancel) -> None:
         link = self._links.get(command.replica)
         if link is not None:
-            link.send(frames.Cancel(command.epoch))
+            self._send(link, frames.Cancel(command.epoch))
 
     def _start_replica(self, command: StartReplica) -> None:
-        self._keepers[command.replica] = self._loop.create_task(self._keep(command.pool, command.replica))
+        replica = command.replica
+        self._kept.add(replica)
+        self._tokens[replica] = token = os.urandom(16).hex()
+        boot = {"SAMOVAR_ENGINE": self.hub.address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
+        self._keeper.start(replica, self._environments[command.pool], boot, self)
 
     def _stop_replica(self, command: StopReplica) -> None:
-        self._chore(self._driver.stop(command.replica, command.grace))
+        if command.reason:
+            self._reasons[command.replica] = command.reason
+        self._keeper.stop(command.replica, command.grace)
 
-    # replicas
+    def _close_pool(self, command: ClosePool) -> None:
+        del self._environments[command.pool]
 
-    async def _keep(self, pool: str, replica: str) -> None:
-        """One replica from start to end."""
-        environment = self._environments[pool]
-        try:
-            await self._prepare(environment)
-            self._tokens[replica] = token = secrets.token_hex(16)
-            boot = {"SAMOVAR_ENGINE": self.address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
-            await self._driver.start(replica, environment, boot)
-        except errors.BaseRuntimeError as error:
-            del self._keepers[replica]
-            failure = Failure(error.kind, error.code, f"environment '{environment.name}': {error}", worker=replica)
-            self._handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
-            self.flush()
-            return
-        ended = await self._driver.wait(replica)
-        del self._keepers[replica]
+    # what the keeper tells
+
+    def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
+        self._forget(replica)
+        failure = Failure(error.kind, error.code, f"environment '{environment.name}': {error}", worker=replica)
+        self._handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
+        self.flush()
+
+    def ended(self, replica: str, environment: Environment, how: Exit) -> None:
         link = self._links.get(replica)
         if link is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(link.closed), _DRAIN_LINK)
-            link.close()
-        self._handle(ReplicaLost(replica, self._why(environment, replica, ended)))
+            self.hub.drain(link)
+        self._forget(replica)
+        self._handle(ReplicaLost(replica, self._why(environment, replica, how)))
         self.flush()
+
+    def _forget(self, replica: str) -> None:
+        self._kept.discard(replica)
         self._links.pop(replica, None)
         self._tokens.pop(replica, None)
 
-    async def _prepare(self, environment: Environment) -> None:
-        """Once a version, however many replicas ask; a failure is not remembered."""
-        version = environment.version
-        known = self._prepared.get(version)
-        if known is None:
-            known = self._prepared[version] = asyncio.ensure_future(self._driver.prepare(environment, self.report))
-        try:
-            await asyncio.shield(known)
-        except errors.BaseRuntimeError:
-            self._prepared.pop(version, None)
-            raise
-
-    @staticmethod
-    def _why(environment: Environment, replica: str, ended: Exit) -> Failure:
+    def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
+        reason = self._reasons.pop(replica, "")
+        if reason:
+            text = f"replica {replica} of environment '{environment.name}' was killed: {reason}"
+            return Failure("system", "RuntimeSystemError", text, worker=replica)
         output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
         if ended.out_of_memory:
             limit = environment.limits.memory or 0
@@ -440,14 +380,16 @@ class Engine:
         text = f"replica {replica} of environment '{environment.name}' {ended}{output}"
         return Failure("system", "RuntimeSystemError", text, worker=replica)
 
-    # chores
-
-    def _chore(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-
     def _discard(self, blobs: tuple[str, ...]) -> None:
+        """Soon, and out of the way: giving back the memory of a large file takes a while."""
+        if blobs:
+            self._keeper.do(lambda: self._unlink(blobs))
+
+    def _unlink(self, blobs: tuple[str, ...]) -> None:
         for name in blobs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._blobs, os.path.basename(name)))
+
+
+def _stalled(link: Link) -> str:
+    return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"

@@ -1,72 +1,65 @@
-"""A link: one replica's connection, socket ↔ session.
+"""A link: one replica's connection, socket ↔ session, and what the engine knows of the other end.
 
-Writes are coalesced: what a link is given while its engine handles a batch leaves as one when the batch is done.
+Writes are coalesced: what a link is given during one turn leaves as one write when the turn ends.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Protocol, cast
+import socket
+from typing import TYPE_CHECKING, Any
 
 from samovar.engine.work import Work
-from samovar.errors import ProtocolError
 from samovar.model import TaskSpec
 from samovar.wire.session import engine_session
 
-
-class Receiver(Protocol):
-    """Who a link reports to: the engine, which flushes ``unflushed`` links before it returns to its loop."""
-
-    unflushed: list[Link]
-
-    def received(self, link: Link, frames: list[Any]) -> None: ...
-
-    def disconnected(self, link: Link) -> None: ...
+if TYPE_CHECKING:
+    from samovar.engine.hub import Hub
 
 
-class Link(asyncio.Protocol):
-    def __init__(self, loop: asyncio.AbstractEventLoop, receiver: Receiver) -> None:
+class Link:
+    def __init__(self, sock: socket.socket, hub: Hub) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.session = engine_session()
         self.replica = ""  # after a good handshake
         self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
-        self.closed: asyncio.Future[None] = loop.create_future()
-        self._receiver = receiver
-        self._session = engine_session()
-        self._outbox: list[Any] = []
-        self._transport: asyncio.Transport | None = None
+        self.lag = 0.0  # seconds for which its event loop has not answered
+        self.outbox: list[Any] = []  # frames of this turn
+        self._hub = hub
+        self._unsent = bytearray()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own type is no subclass
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            frames = self._session.receive(data)
-        except ProtocolError:
-            self.close()
-            return
-        self._receiver.received(self, frames)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if not self.closed.done():
-            self.closed.set_result(None)
-        self._receiver.disconnected(self)
-
-    def send(self, frame: Any) -> None:
-        """Queue a frame; it leaves when the engine flushes."""
-        outbox = self._outbox
-        outbox.append(frame)
-        if len(outbox) == 1:
-            self._receiver.unflushed.append(self)
+    @property
+    def is_open(self) -> bool:
+        return self.socket.fileno() >= 0
 
     def flush(self) -> None:
-        frames, self._outbox = self._outbox, []
-        if self._transport is not None:
-            self._transport.write(self._session.send(frames))
+        """Write the frames of this turn; what the socket does not take follows when it has room."""
+        frames, self.outbox = self.outbox, []
+        data = self.session.send(frames)
+        if self._unsent:
+            self._unsent += data
+            return
+        sent = self._send(data)
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+            self._hub.await_room(self)
+
+    def write(self) -> bool:
+        """The socket has room again. True: nothing is left."""
+        del self._unsent[: self._send(self._unsent)]
+        return not self._unsent
 
     def close(self) -> None:
-        if self._outbox:
+        if self.outbox:
             self.flush()
-        if self._transport is not None:
-            self._transport.close()
+        self._hub.drop(self)
+
+    def _send(self, data: bytes | bytearray) -> int:
+        try:
+            return self.socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            return len(data)  # nobody will read it; that the peer is gone is seen by the reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from samovar.model import Failure, Phase, TaskSpec
+from samovar.model import QUEUED, Failure, Phase, TaskSpec
 
 if TYPE_CHECKING:
     from samovar.engine.links import Link
@@ -56,7 +56,7 @@ class Work:
         self.epoch = 0  # the attempt that counts
         self.result = b""
         self.result_blobs: tuple[str, ...] = ()
-        self.phase = Phase.QUEUED
+        self.phase = QUEUED
         self.failure: Failure | None = None
 
     @property
@@ -73,7 +73,7 @@ class Run:
         self.name = name
         self.context = context
         self.actions = 0
-        self.pools: set[str] = set()  # that only this run uses (scope="run")
+        self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
 
     def number(self) -> int:
         self.actions += 1

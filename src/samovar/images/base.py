@@ -82,12 +82,13 @@ async def plain(docker: aiodocker.Docker, image: ImageSpec, report: Report) -> B
             return found
     failures: list[str] = []
     for name, way in ((official, _pulled), (made, _made)):
-        failures.append(await way(docker, name, image, report))
-        if not failures[-1] and (found := await _with_python(docker, name, wanted)):
+        failure = await way(docker, name, image, report)
+        if not failure and (found := await _with_python(docker, name, wanted)):
             return found
+        failures.append(failure or f"{name} has no Python {wanted}")
     raise ImageBuildError(
         f"there is no base image with Python {wanted}:\n"
-        + "".join(f"- {failure}\n" for failure in failures if failure)
+        + "".join(f"- {failure}\n" for failure in failures)
         + f"What to do: load {official} into the local store, make a registry reachable, or install mmdebstrap."
     )
 

@@ -7,6 +7,7 @@ lock lets any number of engines ask for the same one at once.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shlex
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samovar.errors import ImageBuildError
-from samovar.images import cache, own, settings
+from samovar.images import cache, contents, own, settings
 from samovar.images.command import run
 from samovar.model import ImageSpec
 from samovar.ports import Report
@@ -25,6 +26,7 @@ from samovar.ports import Report
 OUTPUT_CHARS = 2000
 """How much of uv's output an error carries."""
 
+_INSTALLING = ("-r", "--requirement", *contents.EDITABLE)  # options that bring packages
 _COMPLETE = ".complete"
 _INSTALLED = {"pip", "uv_project"}  # the kinds of steps that a venv can have
 
@@ -41,7 +43,7 @@ async def ensure(image: ImageSpec, report: Report) -> str:
     if not wishes and image.python_version in (None, own.python()):
         return sys.executable
     _refuse_old_python(image)
-    home = cache.folder("venvs") / _digest(image, wishes)
+    home = cache.folder("venvs") / await asyncio.to_thread(_digest, image, wishes)
     if not _is_complete(home):
         async with cache.locked(home.with_suffix(".lock")):
             if not _is_complete(home):  # another engine may have made it while we waited
@@ -60,8 +62,12 @@ async def _build(home: Path, image: ImageSpec, wishes: Sequence[str], report: Re
     try:
         await _run([uv, "venv", "--python", wanted, str(home)], image)
         report(f"image: installing {count} packages")
-        install = [uv, "pip", "install", "--python", str(_python_of(home)), *own.pins(), *wishes]
-        await _run(install, image)
+        install = [uv, "pip", "install", "--python", str(_python_of(home))]
+        await _run(
+            [*install, *own.pins()], image
+        )  # first, and without the image's options: its index need not have them
+        if wishes:
+            await _run([*install, *own.pins(), *wishes], image)
         _link_samovar(home)
         (home / _COMPLETE).touch()
     except BaseException:
@@ -98,27 +104,37 @@ def _wishes(image: ImageSpec) -> list[str]:
     """Arguments of ``uv pip install`` for what the image adds."""
     found: list[str] = []
     for step in image.steps:
-        if step.kind in _INSTALLED and step.arguments:
-            found += [word for option in step.options for word in shlex.split(option)]
-            found += _words(step.arguments) if step.kind == "pip" else ["-r", step.arguments[0]]
+        if step.kind in _INSTALLED:
+            options = [word for option in step.options for word in shlex.split(option)]
+            wanted = _words(step.arguments) if step.kind == "pip" else ["-r", step.arguments[0]]
+            if wanted or any(
+                word.partition("=")[0] in _INSTALLING for word in options
+            ):  # options alone install nothing
+                found += [*options, *wanted]
     return found
 
 
 def _words(requirements: Sequence[str]) -> list[str]:
     """A requirements file takes ``-e path`` as one line, a command as two words."""
-    return [word for item in requirements for word in (item.split(maxsplit=1) if item.startswith("-e ") else [item])]
+    return [word for item in requirements for word in (shlex.split(item) if item.startswith("-") else [item])]
 
 
-def _warn_of_layers(image: ImageSpec, report: Report) -> None:
-    global _warned
+def beyond(image: ImageSpec) -> list[str]:
+    """What this image asks for and a process cannot have."""
     kinds = {step.kind for step in image.steps} - {*_INSTALLED, "env"}
     if image.base not in ("auto", ""):
         kinds.add(f"base {image.base}")
     if image.dockerfile:
         kinds.add(f"base {image.dockerfile}")
+    return sorted(kinds)
+
+
+def _warn_of_layers(image: ImageSpec, report: Report) -> None:
+    global _warned
+    kinds = beyond(image)
     if kinds and not _warned:
         _warned = True
-        report(f"image: a process cannot have {', '.join(sorted(kinds))}; going on without (containers have them)")
+        report(f"image: a process cannot have {', '.join(kinds)}; going on without (containers have them)")
 
 
 def _refuse_old_python(image: ImageSpec) -> None:
@@ -130,17 +146,9 @@ def _refuse_old_python(image: ImageSpec) -> None:
 
 def _digest(image: ImageSpec, wishes: Sequence[str]) -> str:
     python = image.python_version or own.python()
-    texts = [_text_of(step.arguments[0]) for step in image.steps if step.kind == "uv_project"]
     base = [sys.base_prefix, sys.version] if python == own.python() else []
-    parts = [list(wishes), texts, python, base, str(own.package()), own.pins()]
+    parts = [list(wishes), contents.digest(wishes), python, base, str(own.package()), own.pins()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
-
-
-def _text_of(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except OSError:
-        return ""  # uv will say what is wrong with it
 
 
 def _link_samovar(home: Path) -> None:

@@ -111,15 +111,28 @@ class Calls:
             capture.finish(execution, self.write)
         self._running.pop(execution.epoch, None)
         self._link.send(done)
-        if not self._running:
-            self._link.flush()  # nobody else is about to add to this batch
 
     def write(self, epoch: int, stream: str, text: str) -> None:
         self._link.send(frames.Log(epoch, stream, text))
 
     def _failure(self, error: BaseException) -> Any:
         text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+        if isinstance(error, MemoryError):
+            error = _out_of_memory(error)
         return payload.failure_of(error, text, self._link.replica)
+
+
+def _out_of_memory(error: MemoryError) -> BaseException:
+    """Where memory is bounded, the bound is why there is no more of it."""
+    import resource  # only here: it is hardly ever needed
+
+    bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if bound == resource.RLIM_INFINITY:
+        return error
+    return errors.OOMError(
+        f"the task needs more memory than its environment has ({error or 'an allocation was refused'}); give it more: "
+        'override(resources=Resources(memory=…), reusable="off") or a larger TaskEnvironment'
+    )
 
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:

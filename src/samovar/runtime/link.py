@@ -1,7 +1,7 @@
 """The replica's end of the connection, and the controller through which tasks call tasks.
 
-Any thread may send: the loop thread coalesces its frames to one write a turn, other threads write at once, under the
-same lock, so a sync task's result needs no hop through the loop.
+Any thread may send: frames of the loop's thread leave in one write when the loop waits (``loop``), other threads write
+at once, under the same lock, so a sync task's result needs no hop through the loop.
 """
 
 from __future__ import annotations
@@ -13,41 +13,33 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
+from samovar import family
 from samovar.sdk.context import current
+from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
+from samovar.wire.blobs import Blobs
 from samovar.wire.session import replica_session
 
-_READ = 256 * 1024
+_READ = 64 * 1024  # a larger buffer would be mapped and unmapped at each read
 
 
-class Pending(asyncio.Future[Any]):
-    """A call that was submitted. As a plain future it needs no asyncio.Task under ``gather``; ``task_factory`` lets
-    ``create_task`` and ``TaskGroup`` take it too. Cancelling it aborts the action.
-    """
+class Call(Pending):
+    """A call of a task that was submitted. Cancelling it aborts the action."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, call: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, number: int) -> None:
         super().__init__(loop=loop)
         self._link = link
-        self._call = call
+        self._number = number
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not super().cancel(msg):
             return False
-        self._link.withdraw(self._call)
+        self._link.withdraw(self._number)
         return True
-
-
-async def _await(pending: Pending) -> Any:
-    return await pending
-
-
-def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-    """For the replica's loop: a call of a task stands where asyncio asks for a coroutine."""
-    return asyncio.Task(_await(coro) if isinstance(coro, Pending) else coro, loop=loop, **options)
 
 
 class _Waiter:
@@ -62,18 +54,20 @@ class _Waiter:
 
 
 class Link:
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self.blobs = ""
-        self.replica = ""
+    """Made in the thread of the loop; ``loop`` is set before anything is sent that the socket may not take."""
+
+    def __init__(self, sock: socket.socket, replica: str) -> None:
+        self.blobs = Blobs("")  # of the engine, once it has said where
+        self.replica = replica
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.handlers: dict[type[Any], Callable[[Any], None]] = {}  # by frame
         self._socket = sock
-        self._loop = loop
         self._thread = threading.get_ident()
         self._session = replica_session()
         self._lock = threading.Lock()
         self._outbox: deque[Any] = deque()
         self._unsent = bytearray()
-        self._flushing = False
-        self._calls: dict[int, Pending | _Waiter] = {}
+        self._calls: dict[int, Call | _Waiter] = {}
         self._next_call = itertools.count(1)
         self._refs: dict[int, tuple[int, Any]] = {}  # id(spec) → (ref, the spec, kept alive)
 
@@ -91,19 +85,19 @@ class Link:
             die()
         return self._session.receive(data)
 
+    def handle(self) -> None:
+        """Read what has arrived and hand each frame to its handler."""
+        for frame in self.read():
+            self.handlers[type(frame)](frame)
+
     def send(self, frame: Any) -> None:
         self._outbox.append(frame)
         if threading.get_ident() != self._thread:
             self.flush()
-        elif not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush_turn)
-
-    def _flush_turn(self) -> None:
-        self._flushing = False
-        self.flush()
 
     def flush(self) -> None:
+        if not self._outbox:
+            return
         with self._lock:
             batch = []
             while self._outbox:
@@ -118,7 +112,8 @@ class Link:
             if sent == len(data):
                 return
             self._unsent += memoryview(data)[sent:]
-        self._loop.call_soon_threadsafe(self._loop.add_writer, self._socket, self._write_more)
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self.loop.add_writer, self._socket, self._write_more)
 
     def _write(self, data: bytes | bytearray) -> int:
         try:
@@ -133,17 +128,17 @@ class Link:
             del self._unsent[: self._write(self._unsent)]
             if self._unsent:
                 return
-            self._loop.remove_writer(self._socket)
+            assert self.loop is not None
+            self.loop.remove_writer(self._socket)
         self.flush()
 
     # calls of tasks, as samovar.sdk.controller.Controller
 
-    def call(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Awaitable[Any]:
+    def call(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Call:
         number = next(self._next_call)
-        loop = asyncio.get_running_loop()
-        pending = Pending(loop, self, number)
-        self._submit(number, task, inputs, group, pending)
-        return pending if loop is self._loop else _await(pending)  # a loop of the task's own has no task_factory
+        call = Call(asyncio.get_running_loop(), self, number)
+        self._submit(number, task, inputs, group, call)
+        return call
 
     def call_blocking(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Any:
         number = next(self._next_call)
@@ -159,7 +154,7 @@ class Link:
         task: Task[Any, Any],
         inputs: dict[str, Any],
         group: str,
-        waiting: Pending | _Waiter,
+        waiting: Call | _Waiter,
     ) -> None:
         execution = current.get()
         assert execution is not None
@@ -180,18 +175,18 @@ class Link:
         if isinstance(waiting, _Waiter):
             waiting.answer = answer
             waiting.lock.release()
-        elif waiting.get_loop() is self._loop:
+        elif waiting.get_loop() is self.loop:
             self._resolve(waiting, answer)
         else:
             waiting.get_loop().call_soon_threadsafe(self._resolve, waiting, answer)
 
-    def _resolve(self, pending: Pending, answer: frames.Answer) -> None:
-        if pending.done():
+    def _resolve(self, call: Call, answer: frames.Answer) -> None:
+        if call.done():
             return
         try:
-            pending.set_result(self._result(answer))
+            call.set_result(self._result(answer))
         except BaseException as error:
-            pending.set_exception(error)
+            call.set_exception(error)
 
     def _result(self, answer: frames.Answer) -> Any:
         if answer.failure is not None:
@@ -205,6 +200,8 @@ class Link:
 
 def die() -> NoReturn:
     """The engine is gone, and with it every reason to live: end this replica and all that it started."""
+    if mark := os.environ.get(family.VARIABLE):
+        family.kill(mark)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

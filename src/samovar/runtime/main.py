@@ -18,31 +18,30 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 from samovar.model import Bundle, Failure
 from samovar.runtime import capture
 from samovar.runtime.call import Calls, user_frames
-from samovar.runtime.link import Link, die, task_factory
+from samovar.runtime.link import Link, die
+from samovar.runtime.loop import LinkSelector
 from samovar.sdk import alias, bundle
 from samovar.wire import frames
+from samovar.wire.blobs import Blobs
 
 BEAT = 1.0  # seconds
 
 
 def main() -> None:
-    bundle.in_replica = True
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(os.environ.pop("SAMOVAR_ENGINE"))
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(task_factory)
-    asyncio.set_event_loop(loop)
-    link = Link(sock, loop)
-    link.replica = os.environ.pop("SAMOVAR_REPLICA")
+    link = Link(sock, os.environ.pop("SAMOVAR_REPLICA"))
     link.send(frames.Hello(frames.VERSION, link.replica, os.environ.pop("SAMOVAR_TOKEN"), os.getpid()))
     link.flush()
     threading.Thread(target=_guard, args=(sock,), name="samovar-guard", daemon=True).start()
+    loop = asyncio.SelectorEventLoop(LinkSelector(sock.fileno(), link.handle, link.flush))
+    asyncio.set_event_loop(loop)
+    link.loop = loop
     calls = Calls(link, loop)
     capture.install(calls.write, calls.alone)
     alias.install()
@@ -66,7 +65,7 @@ def _welcome(link: Link) -> list[Any]:
     welcome = batch[0]
     if isinstance(welcome, frames.Refuse):
         sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
-    link.blobs = welcome.blobs
+    link.blobs = Blobs(welcome.blobs)
     began = time.perf_counter()
     bundle.adopt(welcome.bundle)
     try:
@@ -106,19 +105,13 @@ def load(code: Bundle) -> None:
 
 
 def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: list[Any]) -> None:
-    handlers: dict[type[Any], Callable[[Any], None]] = {
+    link.handlers = {
         frames.Run: calls.run,
         frames.Answer: link.answered,
         frames.Cancel: lambda frame: calls.cancel(frame.epoch),
     }
-
-    def readable() -> None:
-        for frame in link.read():
-            handlers[type(frame)](frame)
-
     for frame in early:
-        loop.call_soon(handlers[type(frame)], frame)
-    loop.add_reader(link._socket, readable)
+        loop.call_soon(link.handlers[type(frame)], frame)
     loop.add_signal_handler(signal.SIGTERM, loop.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which then stops its replicas in order
     threading.Thread(target=_Pulse(loop, link).beat, name="samovar-beat", daemon=True).start()

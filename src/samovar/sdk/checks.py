@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections.abc
 import datetime
 import decimal
+import functools
 import inspect
 import numbers
 import types
@@ -29,6 +30,7 @@ _LEAVES = (
     bool, int, float, str, bytes, bytearray, memoryview, datetime.datetime, datetime.date, datetime.time,
     datetime.timedelta, uuid.UUID, decimal.Decimal,
 )  # fmt: skip
+_PLAIN = (bool, int, float, str, None, type(None))
 _NATIVE = [leaf for leaf in _LEAVES if leaf not in (bool, int, float, str)]
 _CONTAINERS = (list, dict, tuple, set, frozenset)
 _SERIES = (list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Set)
@@ -67,14 +69,14 @@ def for_inputs(
     if not wanted:
         return lambda inputs: None
     quick = _struct({name: _quick(annotation) for name, annotation in wanted.items()})
-    convert, refused = msgspec.convert, (msgspec.ValidationError, TypeError, ValueError, OverflowError)
+    convert = _converter(*wanted.values())
 
     def check(inputs: dict[str, Any]) -> None:
         if quick is not None:
             try:
-                convert(inputs, quick, builtin_types=_NATIVE)
+                convert(inputs, quick)
                 return
-            except refused:
+            except _REFUSED:
                 pass
         for name, annotation in wanted.items():
             value = inputs[name]
@@ -94,13 +96,13 @@ def for_output(task: str, function: Callable[..., Any]) -> Callable[[Any], None]
     if _is_free(annotation):
         return lambda value: None
     quick = _quick(annotation)
-    refused = (msgspec.ValidationError, TypeError, ValueError, OverflowError)
+    convert = _converter(annotation)
 
     def check(value: Any) -> None:
         try:
-            msgspec.convert(value, quick, builtin_types=_NATIVE)
+            convert(value, quick)
             return
-        except refused:
+        except _REFUSED:
             pass
         try:
             compare(value, annotation, "")
@@ -128,6 +130,25 @@ def _is_free(annotation: Any) -> bool:
 
 
 # the quick step: annotations as msgspec takes them
+
+
+_REFUSED = (msgspec.ValidationError, TypeError, ValueError, OverflowError)
+
+
+def _converter(*annotations: Any) -> Callable[[Any, Any], Any]:
+    """``msgspec.convert``; naming the types that it takes as they are costs more than the rest of a small check."""
+    if all(_is_plain(annotation) for annotation in annotations):
+        return msgspec.convert
+    return functools.partial(msgspec.convert, builtin_types=_NATIVE)
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Made of numbers, strings and containers of them alone."""
+    if annotation in _PLAIN:
+        return True
+    arguments = typing.get_args(annotation)
+    of_plain = typing.get_origin(annotation) in (*_CONTAINERS, typing.Union, types.UnionType)
+    return of_plain and all(argument is Ellipsis or _is_plain(argument) for argument in arguments)
 
 
 class _Marker(type):

@@ -6,7 +6,7 @@ script, ``start`` is the engine of the process (``samovar.host``). The SDK itsel
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class RunHandle(Protocol):
         """Block until the run ended; return its result or raise its error."""
         ...
 
-    def future(self) -> Awaitable[Any]:
-        """The same for async code: an asyncio future on the running loop."""
+    def future(self, convert: Callable[[Any], Any]) -> Awaitable[Any]:
+        """The same for async code: a future on the running loop, of what ``convert`` makes of the result."""
         ...
 
     def abort(self, reason: str = "") -> None:

@@ -131,7 +131,7 @@ def custom_context(**values: str) -> Iterator[None]:
 
 def custom_context_of_script() -> dict[str, str]:
     """What ``custom_context`` blocks around this code say, outside of tasks."""
-    return dict(_outside.get() or {})
+    return _outside.get() or {}
 
 
 def current_domain() -> str:

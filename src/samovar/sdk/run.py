@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import re
-import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from samovar import errors
 from samovar.model import Phase
 from samovar.sdk import bundle, checks, context, ctx
 from samovar.sdk.controller import Host, RunHandle
+from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 
 P = ParamSpec("P")
@@ -61,10 +62,11 @@ _opened: Host | None = None
 class Dual(Generic[P, R]):
     """A function for sync code, with its twin for async code as ``.aio``."""
 
+    __slots__ = ("_blocking", "aio")
+
     def __init__(self, blocking: Callable[P, R], aio: Callable[P, Awaitable[R]]) -> None:
         self._blocking = blocking
         self.aio = aio
-        self.__doc__ = blocking.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._blocking(*args, **kwargs)
@@ -72,13 +74,17 @@ class Dual(Generic[P, R]):
 
 def _host() -> Host:
     """The engine of this process. InitializationError: a replica has none."""
-    global _opened
     if bundle.in_replica or context.current.get() is not None:
         raise errors.InitializationError(
             "InitializationError",
             "run() was called in a replica, while it imported or ran a task; put run() under "
             '`if __name__ == "__main__":`, and inside a task call the other task directly',
         )
+    return _opened or _open()
+
+
+def _open() -> Host:
+    global _opened
     with _host_lock:
         if _opened is None:
             _opened = cast(Host, importlib.import_module("samovar.host").open_host())
@@ -88,24 +94,23 @@ def _host() -> Host:
 class Outputs(tuple[Any, ...]):
     """What a run returned, as a tuple: one value for a plain result, none for a task that returns nothing."""
 
-    _names: tuple[str, ...] = ()
+    _names: tuple[str, ...] = ()  # of a NamedTuple
 
     @classmethod
     def of(cls, task: Task[Any, Any], result: Any) -> Outputs:
         if isinstance(result, tuple):
             made = cls(result)
-            names = getattr(result, "_fields", None)
-        elif result is None and checks.hints(task.fn).get("return") in (None, type(None)):
-            made, names = cls(), None
-        else:
-            made, names = cls((result,)), None
-        made._names = tuple(names or (f"o{position}" for position in range(len(made))))
-        return made
+            made._names = getattr(result, "_fields", ())
+            return made
+        if result is None and checks.hints(task.fn).get("return") in (None, type(None)):
+            return cls()
+        return cls((result,))
 
     @property
     def named(self) -> dict[str, Any]:
         """The values by name: those of a NamedTuple, otherwise o0, o1, …"""
-        return dict(zip(self._names, self, strict=True))
+        names = self._names or [f"o{position}" for position in range(len(self))]
+        return dict(zip(names, self, strict=True))
 
     @property
     def named_outputs(self) -> dict[str, Any]:
@@ -116,12 +121,15 @@ class Outputs(tuple[Any, ...]):
 class Run:
     """One run as its starter sees it; ``wait``, ``outputs``, ``result`` and ``abort`` also as ``….aio()``."""
 
-    __slots__ = ("_handle", "_task", "name")
+    __slots__ = ("_handle", "_task")
 
     def __init__(self, task: Task[Any, Any], handle: RunHandle) -> None:
         self._task = task
         self._handle = handle
-        self.name = handle.name
+
+    @property
+    def name(self) -> str:
+        return self._handle.name
 
     @property
     def url(self) -> str:
@@ -150,21 +158,21 @@ class Run:
             while self.phase is not Phase.RUNNING and not self.phase.is_terminal:
                 await asyncio.sleep(_POLL)
             return
-        await self._handle.future()
+        await self._handle.future(_as_it_is)
 
     def _result(self) -> Any:
         """Block until the run ended; what its task returned."""
         return self._handle.wait()
 
-    async def _result_aio(self) -> Any:
-        return await self._handle.future()
+    def _result_aio(self) -> Awaitable[Any]:
+        return self._handle.future(_as_it_is)
 
     def _outputs(self) -> Outputs:
         """Block until the run ended; what its task returned, as a tuple."""
         return Outputs.of(self._task, self._handle.wait())
 
-    async def _outputs_aio(self) -> Outputs:
-        return Outputs.of(self._task, await self._handle.future())
+    def _outputs_aio(self) -> Awaitable[Outputs]:
+        return self._handle.future(lambda result: Outputs.of(self._task, result))
 
     def _abort(self, reason: str = "") -> None:
         """Ask for the end of the run; returns at once."""
@@ -199,6 +207,10 @@ class Run:
         raise errors.NotSupportedError(f"Run.{name} is not part of samovar")
 
 
+def _as_it_is(result: Any) -> Any:
+    return result
+
+
 def _until_running(wait_for: str) -> bool:
     if wait_for not in ("terminal", "running"):
         raise ValueError(f"wait_for must be 'terminal' or 'running', not {wait_for!r}")
@@ -229,7 +241,18 @@ class Runner:
             return Run(prepared, _run_here(prepared, inputs, self._run_name()))
         return self._start(_host(), prepared, inputs)
 
-    async def _run_aio(self, task: Task[Any, Any], *args: Any, **kwargs: Any) -> Run:
+    def _run_aio(self, task: Task[Any, Any], *args: Any, **kwargs: Any) -> Awaitable[Run]:
+        loop = asyncio._get_running_loop()
+        if self.mode == "local" or _opened is None or loop is None:
+            return self._run_later(task, args, kwargs)
+        started = Pending(loop=loop)  # the usual case needs no coroutine, and under ``gather`` no asyncio.Task
+        try:
+            started.set_result(self._start(_host(), *self._prepare(task, args, kwargs)))
+        except Exception as error:
+            started.set_exception(error)
+        return started
+
+    async def _run_later(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
         prepared, inputs = self._prepare(task, args, kwargs)
         if self.mode == "local":
             name = self._run_name()
@@ -246,11 +269,13 @@ class Runner:
         return (task.with_env_vars(dict(self.env_vars)) if self.env_vars else task), task.bind(args, kwargs)
 
     def _start(self, host: Host, task: Task[Any, Any], inputs: dict[str, Any]) -> Run:
-        merged = {**ctx.custom_context_of_script(), **(self.custom_context or {})}
-        return Run(task, host.start(task, inputs, self.name or "", merged or None))
+        context = ctx.custom_context_of_script()
+        if self.custom_context:
+            context = {**context, **self.custom_context}
+        return Run(task, host.start(task, inputs, self.name or "", context or None))
 
     def _run_name(self) -> str:
-        return self.name or "r" + secrets.token_hex(8)
+        return self.name or "r" + os.urandom(8).hex()
 
 
 class _Finished:
@@ -265,9 +290,9 @@ class _Finished:
     def wait(self, timeout: float | None = None) -> Any:
         return self._value
 
-    def future(self) -> Awaitable[Any]:
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        done.set_result(self._value)
+    def future(self, convert: Callable[[Any], Any]) -> Awaitable[Any]:
+        done = Pending(loop=asyncio.get_running_loop())
+        done.set_result(convert(self._value))
         return done
 
     def abort(self, reason: str = "") -> None:

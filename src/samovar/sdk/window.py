@@ -40,7 +40,7 @@ class Window:
             while self._ordered:
                 future = self._ordered[0]
                 if not future.done():
-                    await asyncio.wait([future])
+                    await _end_of(future)
                 self._ordered.popleft()
                 yield _outcome(future)
                 self._fill()
@@ -88,6 +88,13 @@ class Window:
         for future in self._ordered:
             future.cancel()
         self._ordered.clear()
+
+
+async def _end_of(future: asyncio.Future[Any]) -> None:
+    """As ``asyncio.wait``, which refuses what is a coroutine too, as calls of tasks are."""
+    ended = asyncio.Event()
+    future.add_done_callback(lambda _: ended.set())
+    await ended.wait()
 
 
 def _outcome(future: asyncio.Future[Any]) -> Outcome:

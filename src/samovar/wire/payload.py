@@ -2,26 +2,24 @@
 
 A payload is a ``body`` and names of ``blobs``. Small values are the body. Buffers of BLOB_MIN bytes and more (arrays,
 data frames: pickle protocol 5, out of band) are files in a folder on a tmpfs that both sides map, so they are copied
-once; a large body is a blob too, the first one, and then ``body`` is empty. Whoever is handed a *result* unlinks its
-blobs as it maps them; the blobs of *inputs* stay until their action is settled, for it may be tried again.
+once (``blobs``); a large body is a blob too, the first one, and then ``body`` is empty. Whoever is handed a *result*
+consumes its blobs; the blobs of *inputs* stay until their action is settled, for it may be tried again.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 import pickle
-import secrets
 from typing import Any
 
 from samovar import errors
 from samovar.model import Failure
+from samovar.wire.blobs import Blobs
 
 BLOB_MIN = 256 * 1024
 """Bytes from which a buffer, or a whole body, travels as a blob."""
 
 
-def encode(value: Any, folder: str, max_inline: int | None = None, what: str = "") -> tuple[bytes, tuple[str, ...]]:
+def encode(value: Any, blobs: Blobs, max_inline: int | None = None, what: str = "") -> tuple[bytes, tuple[str, ...]]:
     """The payload of ``value``.
 
     Raises InlineIOMaxBytesBreached when its in-band part is larger than ``max_inline`` bytes, and whatever pickling
@@ -50,45 +48,22 @@ def encode(value: Any, folder: str, max_inline: int | None = None, what: str = "
         )
     if len(body) < BLOB_MIN and not buffers:
         return body, ()
-    blobs = []
+    names = []
     if len(body) >= BLOB_MIN:
-        blobs.append(_write(folder, memoryview(body)))
+        names.append(blobs.write(memoryview(body)))
         body = b""
-    blobs += [_write(folder, buffer.raw()) for buffer in buffers]
-    return body, tuple(blobs)
+    names += [blobs.write(buffer.raw()) for buffer in buffers]
+    return body, tuple(names)
 
 
-def decode(body: bytes, blobs: tuple[str, ...], folder: str, consume: bool) -> Any:
+def decode(body: bytes, names: tuple[str, ...], blobs: Blobs, consume: bool) -> Any:
     """The value of a payload. Arrays in it lie on private pages of the blob, writable; nothing is copied."""
-    if not blobs:
+    if not names:
         return pickle.loads(body)
-    maps = [_map(os.path.join(folder, name), consume) for name in blobs]
+    maps = [blobs.map(name, consume) for name in names]
     if body:
         return pickle.loads(body, buffers=maps)
     return pickle.loads(maps[0], buffers=maps[1:])
-
-
-def _write(folder: str, view: memoryview) -> str:
-    name = secrets.token_hex(8)
-    fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with view.cast("B") as rest:
-            done = 0
-            while done < rest.nbytes:
-                done += os.write(fd, rest[done:])
-    finally:
-        os.close(fd)
-    return name
-
-
-def _map(path: str, consume: bool) -> mmap.mmap:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        return mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    finally:
-        os.close(fd)
-        if consume:
-            os.unlink(path)
 
 
 def failure_of(error: BaseException, traceback_text: str, worker: str) -> Failure:

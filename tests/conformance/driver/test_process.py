@@ -17,7 +17,7 @@ from samovar.drivers import process as process_module
 from samovar.drivers.limits import Groups
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import ReplicaStartError
-from samovar.model import Bundle, Environment, ImageSpec, Limits
+from samovar.model import Bundle, Environment, Exit, ImageSpec, Limits
 
 from .worlds import SECONDS, process
 
@@ -27,12 +27,49 @@ PARENT = (
     "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
     "print(os.getpid(), child.pid, flush=True); time.sleep(600)"
 )
+STRAYS = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleep, start_new_session=True)
+leave = "import subprocess as s, sys; print(s.Popen(sys.argv[1:], stdout=s.DEVNULL, start_new_session=True).pid)"
+orphan = int(subprocess.check_output([sys.executable, "-W", "ignore", "-c", leave, *sleep]))
+print(os.getpid(), child.pid, orphan, flush=True)
+time.sleep(600)
+"""
+GREEDY = "import time\ntaken = []\nwhile True:\n    taken.append(bytearray(b'x') * 2**23)\n    time.sleep(0.005)"
+BURST = """
+import re
+try:
+    taken = b"x" * (2 << 30)
+except MemoryError:
+    print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1], flush=True)
+    raise
+"""
+WHEN_TOLD = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print("ready", flush=True)
+signal.sigwait([signal.SIGUSR1])
+"""
+HONEST = """
+import mmap, threading
+reserved = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0)
+done = threading.Event()
+threads = [threading.Thread(target=done.wait) for _ in range(100)]
+for thread in threads: thread.start()
+done.set()
+"""
 SLEEP = ("-c", "import time; print('ready', flush=True); time.sleep(600)")
 FORKS = (
     "import os\ntaken = bytearray(b'x') * (100 << 20)\n"
     "for _ in range(4):\n    if os.fork() == 0: break\n"
     "os.write(1, b'ready\\n')\nimport time; time.sleep(600)"
 )
+
+
+def can_bound(asked: Limits) -> bool:
+    groups = Groups.find()
+    return groups is not None and groups.can_bound(asked)
 
 
 def run(test):
@@ -47,6 +84,18 @@ def assert_ends(watched: int) -> None:
     """The process of this pidfd ends; an event, so nothing is polled."""
     assert select.select([watched], [], [], SECONDS)[0]
     os.close(watched)
+
+
+async def bounded(program: str, memory: int) -> tuple[Exit, list[str]]:
+    """How a replica without a cgroup ends under this limit, and what was reported."""
+    lines: list[str] = []
+    driver = ProcessDriver(("-c", program), groups=None)
+    environment = Environment("e", limits=Limits(memory=memory))
+    await driver.prepare(environment, lines.append)
+    await driver.start("r", environment, {})
+    how = await soon(driver.wait("r"))
+    await driver.close()
+    return how, lines
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "close", "by itself"])
@@ -69,6 +118,55 @@ def test_grandchildren_go_too(end):
     run(test())
 
 
+@pytest.mark.parametrize("end", ["stop", "kill", "close", "by itself"])
+def test_what_left_the_session_goes_too(end):
+    async def test():
+        world = process(STRAYS)
+        await world.driver.start("r", PLAIN, {})
+        parent, *strays = map(int, (await world.line())[1].split())
+        watched = [os.pidfd_open(stray) for stray in strays]
+        assert all(os.getsid(stray) != parent for stray in strays)
+        if end == "close":
+            await soon(world.driver.close())
+        elif end == "by itself":
+            os.kill(parent, signal.SIGKILL)
+        else:
+            await soon(world.driver.stop("r", SECONDS if end == "stop" else 0))
+        await soon(world.driver.wait("r"))
+        await soon(world.driver.close())
+        for stray in watched:
+            assert_ends(stray)
+
+    run(test())
+
+
+def test_one_family_leaves_another_alone():
+    async def test():
+        world = process(STRAYS)
+        await world.driver.start("r", PLAIN, {})
+        _, *strays = map(int, (await world.line())[1].split())
+        await world.driver.start("s", PLAIN, {})
+        await world.line()
+        watched = [os.pidfd_open(stray) for stray in strays]
+        await soon(world.driver.stop("s", 0))
+        assert select.select(watched, [], [], 0)[0] == []
+        await soon(world.driver.close())
+        for stray in watched:
+            assert_ends(stray)
+
+    run(test())
+
+
+def test_over_its_memory_a_replica_is_killed_and_it_shows():
+    async def test():
+        how, lines = await bounded(GREEDY, 200 << 20)
+        assert (how.out_of_memory, how.signal) == (True, signal.SIGKILL)
+        assert str(how) == "went over its memory limit and was killed"
+        assert lines == []
+
+    run(test())
+
+
 def test_memory_that_forks_share_counts_once():
     async def test():
         heard: asyncio.Queue[str] = asyncio.Queue()
@@ -84,6 +182,133 @@ def test_memory_that_forks_share_counts_once():
         await driver.close()
 
     run(test())
+
+
+def test_a_burst_is_refused_before_it_is_there():
+    async def test():
+        how, _ = await bounded(BURST, 256 << 20)
+        assert (how.code, how.out_of_memory) == (1, True)
+        assert int(how.output.split()[0]) < 64 << 10  # KiB, at its highest
+        assert how.output.rstrip().endswith("MemoryError")
+
+    run(test())
+
+
+def test_a_late_sampler_does_not_let_memory_grow_for_ever(monkeypatch):
+    monkeypatch.setattr(limits.Sampler, "_sample", lambda self: None)
+
+    async def test():
+        how, _ = await bounded("taken = []\nwhile True: taken.append(bytearray(2**22))", 256 << 20)
+        assert (how.code, how.out_of_memory) == (1, True)
+
+    run(test())
+
+
+def test_reserved_memory_and_many_threads_are_no_use_of_memory():
+    async def test():
+        how, _ = await bounded(HONEST, 256 << 20)
+        assert how == Exit(code=0)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("program", "out_of_memory"),
+    [
+        ("raise MemoryError('Unable to allocate 2.00 GiB')", True),
+        ('import os; os.write(2, b"  what():  std::bad_alloc\\n"); os.abort()', True),
+        ("import os; os.write(2, b'memory allocation of 9 bytes failed\\n'); os.abort()", True),
+        ("print('MemoryError')", False),  # and went on
+        ("try: raise MemoryError\nfinally: raise ValueError", False),
+        ("print('MemoryError', flush=True); import os; os.kill(os.getpid(), 15)", False),
+    ],
+)
+def test_who_dies_of_refused_memory_is_out_of_memory(program, out_of_memory):
+    async def test():
+        how, _ = await bounded(program, 256 << 20)
+        assert how.out_of_memory == out_of_memory
+
+    run(test())
+
+
+def test_a_memory_error_without_a_limit_is_the_programs_own():
+    async def test():
+        world = process("raise MemoryError")
+        await world.driver.start("r", PLAIN, {})
+        how = await soon(world.driver.wait("r"))
+        assert (how.code, how.out_of_memory) == (1, False)
+        await world.driver.close()
+
+    run(test())
+
+
+@pytest.mark.skipif(not can_bound(Limits(memory=1)), reason="no memory cgroup of this machine is ours to divide")
+def test_the_kernel_kills_a_replica_through_its_group():
+    async def test():
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        driver = ProcessDriver(("-c", WHEN_TOLD + BURST), lambda _, line: heard.put_nowait(line), Groups.find())
+        await driver.start("r", Environment("e", limits=Limits(memory=200 << 20)), {})
+        assert await soon(heard.get()) == "ready"
+        assert driver._replicas["r"].group.bounds == {"memory"}
+        assert driver._sampler._watched == {}
+        os.kill(driver._replicas["r"].pid, signal.SIGUSR1)
+        how = await soon(driver.wait("r"))
+        assert (how.signal, how.out_of_memory) == (signal.SIGKILL, True)
+        await driver.close()
+
+    run(test())
+
+
+@pytest.mark.skipif(not can_bound(Limits(memory=1)), reason="no memory cgroup of this machine is ours to divide")
+def test_a_kill_by_hand_in_a_group_is_no_lack_of_memory():
+    async def test():
+        driver = ProcessDriver(SLEEP, groups=Groups.find())
+        await driver.start("r", Environment("e", limits=Limits(memory=200 << 20)), {})
+        os.kill(driver._replicas["r"].pid, signal.SIGKILL)
+        how = await soon(driver.wait("r"))
+        assert (how.signal, how.out_of_memory) == (signal.SIGKILL, False)
+        await driver.close()
+
+    run(test())
+
+
+def test_a_cpu_limit_that_does_not_hold_is_said_once():
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver(SLEEP, groups=None)
+        environment = Environment("e", limits=Limits(cpu=0.5))
+        await driver.prepare(environment, lines.append)
+        for name in ("r", "s"):
+            await driver.start(name, environment, {})
+        await driver.close()
+
+    run(test())
+    assert lines == ["environment 'e' asks for cpu 0.5, which does not hold as a limit: no cgroup can be made here"]
+
+
+def test_a_group_that_is_refused_is_said_once_and_memory_is_sampled(tmp_path):
+    (tmp_path / "memory").mkdir()
+    groups = Groups({"memory": tmp_path / "memory", "cpu": tmp_path / "gone"}, unified=False)
+    (tmp_path / "memory" / f"samovar-{os.getpid()}-r").touch()  # in the way
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver(("-c", GREEDY), groups=groups)
+        environment = Environment("e", limits=Limits(cpu=1, memory=200 << 20))
+        await driver.prepare(environment, lines.append)
+        for _ in range(2):
+            await driver.start("r", environment, {})
+            how = await soon(driver.wait("r"))
+            assert (how.signal, how.out_of_memory) == (signal.SIGKILL, True)
+        await driver.close()
+
+    run(test())
+    assert lines == [
+        "environment 'e': its memory is only sampled: a memory cgroup is refused (File exists)",
+        "environment 'e' asks for cpu 1, which does not hold as a limit: "
+        "a cpu cgroup is refused (No such file or directory)",
+    ]
 
 
 @pytest.mark.skipif(Groups.find() is None, reason="no cgroup of this machine is ours to divide")
@@ -168,21 +393,6 @@ def test_a_loop_in_another_thread():
     assert [how.code for how in ends] == [7]
 
 
-def test_on_uvloop():
-    uvloop = pytest.importorskip("uvloop")
-
-    async def test():
-        world = process("polite")
-        await world.driver.start("r", PLAIN, {})
-        await world.line()
-        await soon(world.driver.stop("r", SECONDS))
-        assert (await soon(world.driver.wait("r"))).code == 5
-        await world.driver.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(test())
-
-
 def test_a_gpu_that_is_not_there_is_said_once(monkeypatch):
     monkeypatch.setattr(process_module.glob, "glob", lambda pattern: [])
     lines: list[str] = []
@@ -195,6 +405,19 @@ def test_a_gpu_that_is_not_there_is_said_once(monkeypatch):
 
     run(test())
     assert lines == ["environment 'e' asks for gpu 'T4:1', but this machine shows none; going on without"]
+
+
+def test_a_network_that_a_process_cannot_have_is_said_once():
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver()
+        for network in ("none", "none", "host", ""):
+            await driver.prepare(Environment(network or "plain", network=network), lines.append)
+        await driver.close()
+
+    run(test())
+    assert lines == ["environment 'none' asks for network 'none', but a process has the machine's own"]
 
 
 def test_an_on_output_that_fails_does_not_hide_the_end():
@@ -218,7 +441,7 @@ def test_an_on_output_that_fails_does_not_hide_the_end():
 def test_the_groups_of_a_dead_engine_are_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
-    stale, live = tmp_path / f"{dead.pid}-r1", tmp_path / f"{os.getpid()}-r1"
+    stale, live = tmp_path / f"samovar-{dead.pid}-r1", tmp_path / f"samovar-{os.getpid()}-r1"
     stale.mkdir()
     live.mkdir()
     limits._remove_stale(tmp_path)
@@ -243,9 +466,9 @@ def test_the_groups_of_a_dead_engine_are_removed(tmp_path):
 def test_what_is_written_into_a_group(tmp_path, unified, expected):
     group = Groups({"memory": tmp_path, "cpu": tmp_path}, unified).create("a/b", Limits(cpu=0.5, memory=1024), 4242)
     (directory,) = tmp_path.iterdir()
-    assert directory.name == f"{os.getpid()}-a_b"
+    assert directory.name == f"samovar-{os.getpid()}-a_b"
     assert {file.name: file.read_text() for file in directory.iterdir()} == {**expected, "cgroup.procs": "4242"}
-    assert group.bounds_memory
+    assert group.bounds == {"memory", "cpu"}
     assert not group.ran_out_of_memory()
     (directory / "memory.events").write_text("oom 1\noom_kill 1\n")
     assert group.ran_out_of_memory()
@@ -265,6 +488,15 @@ def test_a_cancelled_start_leaves_neither_process_nor_group():
         assert starting.cancelled()
         await soon(driver.close())
         assert_ends(watched)
-        assert not [path for home in groups._homes.values() for path in home.glob(f"{os.getpid()}-*")]
+        assert not [path for parent in groups._parents.values() for path in parent.glob(f"samovar-{os.getpid()}-*")]
 
     run(test())
+
+
+def test_the_old_hierarchies_are_divided_below_the_group_we_are_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "_own_groups", lambda: {"memory": "/a/b", "cpu": "/", "cpuset": "/", "": "/"})
+    for directory in ("memory/a/b", "cpu", "cpuset"):
+        (tmp_path / directory).mkdir(parents=True)
+    assert Groups.find(tmp_path)._parents == {"memory": tmp_path / "memory/a/b", "cpu": tmp_path / "cpu"}
+    monkeypatch.setattr(limits, "_own_groups", lambda: {"memory": "/seen/from/outside"})
+    assert Groups.find(tmp_path) is None

@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from samovar.drivers.choice import AutoDriver
 from samovar.drivers.container import ContainerDriver, replicas
 from samovar.drivers.container_spec import Shared
 from samovar.drivers.fake import FakeDriver, OnStart
+from samovar.drivers.output import OnOutput
 from samovar.drivers.process import ProcessDriver
+from samovar.errors import InitializationError
 from samovar.images import dockerapi
 from samovar.model import Environment, Exit
 from samovar.ports import Driver
@@ -49,9 +52,9 @@ PROGRAMS = {
     "succeed": "pass",
     "fail": "import sys; sys.exit(7)",
     "die": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-    "polite": (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5));"
-        "print('ready', flush=True); time.sleep(600)"
+    "polite": (  # sigwait: a handler that runs just before sleep begins would not end it
+        "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
+        "print('ready', flush=True); signal.sigwait([signal.SIGTERM]); sys.exit(5)"
     ),
     "stubborn": (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);print('ready', flush=True); time.sleep(600)"
@@ -68,12 +71,12 @@ PROGRAMS = {
 }
 
 
-def process(program: str) -> World[ProcessDriver]:
+def process(program: str, hear: OnOutput | None = None) -> World[ProcessDriver]:
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ProcessDriver(command=command, on_output=world.hear), _processes)
+    return World(lambda world: ProcessDriver(command=command, on_output=hear or world.hear), _processes)
 
 
-async def _processes(driver: ProcessDriver) -> list[str]:
+async def _processes(driver: Driver) -> list[str]:
     """By what its boot has told each: the environment of this process's children."""
     found = []
     for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
@@ -138,7 +141,7 @@ def container(program: str, shared: Shared | None = None) -> World[ContainerDriv
         return os.environ["CONTAINER_IMAGE"]
 
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ContainerDriver(shared or Shared(), ensure, command, world.hear), _containers)
+    return World(lambda world: ContainerDriver(shared or Shared(), command, world.hear, ensure), _containers)
 
 
 async def _containers(driver: ContainerDriver) -> list[str]:
@@ -146,4 +149,16 @@ async def _containers(driver: ContainerDriver) -> list[str]:
         return list((await replicas(docker, driver.id)).values())
 
 
-WORLDS = {"container": container, "fake": fake, "process": process}
+def auto(program: str) -> World[AutoDriver]:
+    """As it is where there is no container engine."""
+
+    async def nobody() -> str:
+        raise InitializationError("InitializationError", "no container engine answers")
+
+    def make(world: World[AutoDriver]) -> AutoDriver:
+        return AutoDriver(process(program, world.hear).driver, FakeDriver, nobody)
+
+    return World(make, _processes)
+
+
+WORLDS = {"auto": auto, "container": container, "fake": fake, "process": process}

@@ -8,6 +8,7 @@ that is written where it is needed and only there: a machine with a working Podm
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -15,17 +16,20 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-SECONDS = 60  # the bound of every step but the making of the base
-SUITE = "bookworm"
-BASE = f"samovar/base:{SUITE}"
+import aiodocker
+
+from samovar.images import dockerapi, oci
+from samovar.model import ImageSpec
+
+SECONDS = 60  # the bound of every step
 
 _CAP_SYS_RESOURCE = 1 << 24
 _NEEDED = ("podman", "mmdebstrap")
-_INCLUDE = "python3,python3-venv,ca-certificates"
 _LIMITS = ("nofile=1024:1024", "nproc=1024:1024")
 
 
@@ -41,6 +45,7 @@ class Engine:
     def __init__(self, cache: Path, folder: Path) -> None:
         self.socket = folder / "podman.sock"
         self.cache = cache
+        self._base = ""
         self._service: subprocess.Popen[bytes] | None = None
         self._variables = {**os.environ, **_settings(cache)}
 
@@ -77,21 +82,15 @@ class Engine:
             self.podman("rm", "--force", "--time=0", *names)
 
     def base(self) -> str:
-        """The id of a Debian with Python, made once."""
-        if not self._find_base():
-            self._make_base()
-        return self._find_base()
+        """The tag of the image of an environment that asks for nothing; made once, as for a user."""
+        if not self._base:
+            self._base = asyncio.run(self._ensure_base())
+        return self._base
 
-    def _find_base(self) -> str:
-        found = json.loads(self.podman("images", "--no-trunc", "--format", "json", BASE))
-        return found[0]["Id"] if found else ""
-
-    def _make_base(self) -> None:
-        with tempfile.TemporaryDirectory(dir=self.cache) as folder:
-            archive = f"{folder}/base.tar"
-            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_INCLUDE}", SUITE, archive]
-            subprocess.run(command, check=True, timeout=20 * SECONDS)
-            self.podman("import", "--change=LABEL samovar.python=/usr/bin/python3", archive, BASE, timeout=5 * SECONDS)
+    async def _ensure_base(self) -> str:
+        async with aiodocker.Docker(url=f"unix://{self.socket}") as docker:
+            await dockerapi.server(docker)
+            return await oci.ensure(docker, ImageSpec(), lambda line: print(line, file=sys.stderr))
 
 
 @contextlib.contextmanager

@@ -128,6 +128,21 @@ def test_a_replica_is_stopped_before_it_runs(engine):
     run(test())
 
 
+def test_a_replica_is_stopped_while_it_starts(engine):
+    async def test():
+        async with world("stubborn") as here:
+            await here.driver.prepare(ALONE, print)
+            starting = asyncio.create_task(here.driver.start("r", ALONE, {}))
+            while not here.driver._replicas:
+                await asyncio.sleep(0)
+            await soon(here.driver.stop("r", 0))
+            await soon(starting)
+            assert (await soon(here.driver.wait("r"))).signal == signal.SIGKILL
+            assert engine.containers() == []
+
+    run(test())
+
+
 def test_orphans_are_reaped_and_the_rest_dies_with_the_main_process(engine):
     program = (
         "import os, time\n"
@@ -179,7 +194,9 @@ def test_what_cannot_start_says_why_and_leaves_nothing(engine):
 
 
 def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
-    bare = engine.podman("commit", "--change=LABEL samovar.python=", _created(engine)).strip()
+    container = engine.podman("create", "--network=none", engine.base(), "true").strip()
+    bare = engine.podman("commit", "--change=LABEL samovar.python=", container).strip()
+    engine.podman("rm", container)
 
     async def test():
         monkeypatch.setenv("CONTAINER_IMAGE", bare)
@@ -191,11 +208,6 @@ def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
         run(test())
     finally:
         engine.podman("rmi", "--force", bare)
-
-
-def _created(engine) -> str:
-    """A container that only an image is made of."""
-    return engine.podman("create", "--network=none", engine.base(), "true").strip()
 
 
 def test_without_an_engine_it_says_what_to_do(monkeypatch, tmp_path):
@@ -272,7 +284,7 @@ def test_code_that_a_replica_cannot_read_refuses_the_start(tmp_path):
     async def test():
         async with world("sleep") as here:
             environment = Environment("e", bundle=Bundle(sys_path=(str(tmp_path),)), network="none")
-            with pytest.raises(ReplicaStartError, match=f"'e': .* cannot read {tmp_path}; allow it .chmod"):
+            with pytest.raises(ReplicaStartError, match=f"'e': .* cannot read {tmp_path}: .*; allow it .chmod"):
                 await here.driver.start("r", environment, {})
 
     tmp_path.chmod(0o700)
@@ -300,6 +312,32 @@ def test_the_engines_socket_is_reached_without_a_network_and_blobs_are_shared(tm
 
     run(test())
     assert (blobs / "blob").read_text() == "from the engine"
+
+
+def test_the_runtime_finds_its_engine_and_shows_its_token(tmp_path):
+    async def test():
+        said = asyncio.get_running_loop().create_future()
+
+        async def hear(reader, writer):
+            said.set_result(await reader.read(1000))
+            await reader.read()
+            writer.close()
+
+        folder = tmp_path / "engine"
+        folder.mkdir()
+        driver = ContainerDriver(Shared(str(folder)))
+        server = await asyncio.start_unix_server(hear, folder / "socket")
+        async with server:
+            boot = {
+                "SAMOVAR_ENGINE": str(folder / "socket"),
+                "SAMOVAR_REPLICA": "r",
+                "SAMOVAR_TOKEN": "token-of-the-replica",
+            }
+            await driver.start("r", ALONE, boot)
+            assert b"token-of-the-replica" in await soon(said)
+            await driver.close()
+
+    run(test())
 
 
 def test_nothing_of_a_replica_stays_in_the_private_folder(engine, monkeypatch):

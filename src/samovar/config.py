@@ -1,0 +1,78 @@
+"""What a user has set for all programs: environment variables first, then a file.
+
+The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG_CONFIG_HOME`` (``~/.config``).
+
+    driver = "container"   # SAMOVAR_DRIVER: auto, process, container
+    lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
+
+Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from samovar.core.pools import LEASE
+from samovar.errors import InitializationError
+
+SHORTEST_LEASE = 2.0
+"""Seconds; replicas give a sign of life every second."""
+
+
+class Settings(NamedTuple):
+    driver: str = "auto"
+    lease: float = LEASE  # seconds
+
+
+def load() -> Settings:
+    """The settings of this user and this process. InitializationError."""
+    path, found = _file()
+    unknown = sorted(set(found) - set(Settings._fields))
+    if unknown:
+        raise _wrong(f"{path}: there is no setting {', '.join(unknown)}; there are {', '.join(Settings._fields)}")
+    given: dict[str, tuple[str, Any]] = {name: (f"{path}: {name}", value) for name, value in found.items()}
+    for name in Settings._fields:
+        variable = f"SAMOVAR_{name.upper()}"
+        if os.environ.get(variable):
+            given[name] = (variable, os.environ[variable])
+    settings = Settings()
+    if "driver" in given:
+        settings = settings._replace(driver=str(given["driver"][1]))
+    if "lease" in given:
+        settings = settings._replace(lease=_lease(*given["lease"]))
+    return settings
+
+
+def folder() -> Path:
+    """The folder of the user's settings."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "samovar"
+
+
+def _file() -> tuple[Path, dict[str, Any]]:
+    named = os.environ.get("SAMOVAR_CONFIG")
+    path = Path(named) if named else folder() / "config.toml"
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise _wrong(f"SAMOVAR_CONFIG names {path}, which is not there") from None
+        return path, {}
+    except (OSError, ValueError) as error:
+        raise _wrong(f"{path} cannot be read: {error}") from error
+
+
+def _lease(where: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not seconds >= SHORTEST_LEASE:
+        raise _wrong(f"{where}={value!r}: it must be a number of seconds, {SHORTEST_LEASE:g} or more")
+    return seconds
+
+
+def _wrong(message: str) -> InitializationError:
+    return InitializationError("InitializationError", message)

@@ -1,0 +1,85 @@
+"""Blobs: large values as files of one folder, which both ends map.
+
+A folder on a tmpfs makes of this one copy a hop. Most of what such a copy costs is the kernel's search for pages, so
+the process of a script keeps files that have them: one that a result came in belongs to whoever consumes it, and
+when the last array that lies on it is gone nobody maps it, and it may be written over. Replicas keep none, as it
+would outlive their death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import weakref
+
+KEPT_BYTES = 128 * 1024 * 1024
+"""Bytes of spare files that are kept at most."""
+
+
+class Blobs:
+    """The blobs of ``folder``; ``spares``: keep consumed files for the next writes."""
+
+    def __init__(self, folder: str, spares: bool = False) -> None:
+        self.folder = folder
+        self._spares: list[tuple[str, int]] = []  # (path, bytes)
+        self._keeps = spares
+        self._forks = 0
+        if spares:
+            os.register_at_fork(before=self._forking)
+
+    def write(self, view: memoryview) -> str:
+        """Write a new blob; gives its name."""
+        name = os.urandom(8).hex()
+        fd = self._create(os.path.join(self.folder, name))
+        try:
+            with view.cast("B") as rest:
+                done = 0
+                while done < rest.nbytes:
+                    done += os.write(fd, rest[done:])
+                os.truncate(fd, done)  # a spare may have been longer
+        finally:
+            os.close(fd)
+        return name
+
+    def map(self, name: str, consume: bool) -> mmap.mmap:
+        """The bytes of a blob on private pages. ``consume``: the blob is ours alone, and goes with the map."""
+        path = os.path.join(self.folder, name)
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            mapped = mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        finally:
+            os.close(fd)
+        if consume and self._keeps:
+            weakref.finalize(mapped, self._unmapped, path, len(mapped), self._forks).atexit = False
+        elif consume:
+            os.unlink(path)
+        return mapped
+
+    def _create(self, path: str) -> int:
+        while self._spares:
+            spare, _ = self._spares.pop()
+            with contextlib.suppress(OSError):  # not ours to write to: a new one then
+                fd = os.open(spare, os.O_WRONLY)
+                os.rename(spare, path)
+                return fd
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+
+    def _unmapped(self, path: str, size: int, forks: int) -> None:
+        """Called by the collector, in any thread."""
+        if forks == self._forks and sum(kept for _, kept in self._spares) + size <= KEPT_BYTES:
+            self._spares.append((path, size))
+        else:
+            _unlink(path)
+
+    def _forking(self) -> None:
+        """The child maps what we map, for as long as it likes."""
+        self._forks += 1
+        spares, self._spares = self._spares, []
+        for path, _ in spares:
+            _unlink(path)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # the folder is gone with its engine
+        os.unlink(path)

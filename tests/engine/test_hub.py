@@ -1,0 +1,134 @@
+"""The hub and its links, with real sockets: what comes, what does not fit, what breaks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samovar.engine.hub import Hub
+from samovar.engine.links import Link
+from samovar.wire import frames
+from samovar.wire.session import replica_session
+
+HELLO = frames.Hello(frames.VERSION, "p-1", "token", 1)
+SECONDS = 10.0
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+        self.links: list[Link] = []
+        self.gone: list[Link] = []
+
+    def received(self, link: Link, batch: list[Any]) -> None:
+        self.frames += batch
+        self.links.append(link)
+
+    def disconnected(self, link: Link) -> None:
+        self.gone.append(link)
+
+
+class Peer:
+    """A replica's end, blocking."""
+
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(SECONDS)
+        self.socket.connect(address)
+        self.session = replica_session()
+
+    def send(self, *batch: Any) -> None:
+        self.socket.sendall(self.session.send(list(batch)))
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, heard: Heard) -> Iterator[Hub]:
+    made = Hub(str(tmp_path / "engine.sock"), heard)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def peer(hub: Hub) -> Iterator[Peer]:
+    made = Peer(hub.address)
+    yield made
+    made.socket.close()
+
+
+def turn(hub: Hub) -> None:
+    ready = hub.poll(SECONDS)
+    assert ready, "waited in vain"
+    hub.handle(ready)
+
+
+def linked(hub: Hub, heard: Heard, peer: Peer) -> Link:
+    peer.send(HELLO)
+    while not heard.links:
+        turn(hub)
+    return heard.links[0]
+
+
+def test_only_the_owner_may_connect(hub: Hub) -> None:
+    assert stat.S_IMODE(os.stat(hub.address).st_mode) == 0o600
+
+
+def test_frames_are_handed_on(hub: Hub, heard: Heard, peer: Peer) -> None:
+    linked(hub, heard, peer)
+    peer.send(frames.Ready(0.1), frames.Beat(1, 0.0))
+    turn(hub)
+    assert heard.frames == [HELLO, frames.Ready(0.1), frames.Beat(1, 0.0)]
+
+
+def test_what_a_socket_does_not_take_follows(hub: Hub, heard: Heard, peer: Peer) -> None:
+    link = linked(hub, heard, peer)
+    sent = [frames.Answer(number, b"x" * 100_000) for number in range(50)]
+    for frame in sent:
+        link.outbox.append(frame)
+        link.flush()
+    got: list[Any] = []
+    peer.socket.setblocking(False)
+    while len(got) < len(sent):
+        try:
+            got += peer.session.receive(peer.socket.recv(65536))
+        except BlockingIOError:
+            turn(hub)
+    assert got == sent
+    assert hub.poll(0) == []
+
+
+def test_garbage_ends_the_link(hub: Hub, heard: Heard, peer: Peer) -> None:
+    link = linked(hub, heard, peer)
+    peer.socket.sendall(b"\xff" * 64)
+    turn(hub)
+    assert heard.gone == [link]
+    assert not link.is_open
+    assert peer.socket.recv(1) == b""
+
+
+def test_a_peer_that_is_gone_is_heard_to_its_last_word(hub: Hub, heard: Heard, peer: Peer) -> None:
+    link = linked(hub, heard, peer)
+    peer.send(*[frames.Log(1, "stdout", "x" * 1000)] * 100)
+    peer.socket.close()
+    hub.drain(link)
+    assert len(heard.frames) == 101
+    assert heard.gone == [link]
+    link.outbox.append(frames.Cancel(1))
+    link.close()  # nothing left to be told, and nothing raised
+
+
+def test_wake_ends_a_poll_once(hub: Hub) -> None:
+    hub.wake()
+    hub.wake()
+    turn(hub)
+    assert hub.poll(0) == []

@@ -1,0 +1,98 @@
+"""The turn: one at a time, signals kept until it ends, and what is to follow it follows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from samovar.engine.turn import Turn
+
+
+class Signalled(BaseException):
+    pass
+
+
+def raise_it(_number: int, _frame: FrameType | None) -> None:
+    raise Signalled
+
+
+@pytest.fixture
+def turn() -> Iterator[Turn]:
+    before = signal.signal(signal.SIGHUP, raise_it)
+    made = Turn()
+    made.keep_signals()
+    yield made
+    made.release_signals()
+    assert signal.getsignal(signal.SIGHUP) is raise_it
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_waits_for_the_end_of_the_turn(turn: Turn) -> None:
+    done = []
+
+    def whole() -> None:
+        with turn:
+            turn.after.append(lambda: done.append("after"))
+            os.kill(os.getpid(), signal.SIGHUP)
+            done.append("whole")
+
+    with pytest.raises(Signalled):
+        whole()
+    assert done == ["whole", "after"]
+
+
+def test_outside_of_a_turn_a_signal_is_handled_at_once(turn: Turn) -> None:
+    with pytest.raises(Signalled):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_a_turn_of_another_thread_keeps_no_signal(turn: Turn) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def elsewhere() -> None:
+        with turn:
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    assert inside.wait(10)
+    with pytest.raises(Signalled):
+        os.kill(os.getpid(), signal.SIGHUP)
+    leave.set()
+    thread.join(10)
+
+
+def test_a_handler_that_comes_later_is_kept_too(turn: Turn) -> None:
+    heard = []
+    signal.signal(signal.SIGHUP, lambda *_: heard.append("later"))
+    turn.keep_signals()
+    with turn:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert heard == []
+    assert heard == ["later"]
+    signal.signal(signal.SIGHUP, raise_it)
+
+
+def test_ignored_signals_stay_ignored(turn: Turn) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    turn.keep_signals()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_what_follows_a_turn_may_take_the_next(turn: Turn) -> None:
+    done = []
+
+    def follow() -> None:
+        with turn:
+            done.append("next")
+
+    with turn:
+        turn.after.append(follow)
+    assert done == ["next"]

@@ -1,0 +1,205 @@
+"""Whoever waits runs the engine: threads, event loops and signals, alone and together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import pytest
+import uvloop
+
+import samovar as flyte
+from samovar.host import EmbeddedHost
+
+from . import program
+from .conftest import until
+
+
+def test_nobody_waits_and_the_work_is_done(host: EmbeddedHost) -> None:
+    runs = [flyte.run(program.square, x=i) for i in range(100)]
+    until(lambda: all(run.done() for run in runs))
+    assert [run.result() for run in runs] == [i * i for i in range(100)]
+
+
+def test_many_threads_wait_at_once(host: EmbeddedHost) -> None:
+    results: dict[int, list[int]] = {}
+
+    def work(number: int) -> None:
+        results[number] = [flyte.run(program.square, x=number * 1000 + i).result() for i in range(50)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {n: [(n * 1000 + i) ** 2 for i in range(50)] for n in range(8)}
+
+
+def test_a_wait_that_is_too_short_says_so_and_the_next_one_has_it(host: EmbeddedHost) -> None:
+    run = flyte.run(program.slow_square, x=3, seconds=0.3)
+    with pytest.raises(TimeoutError, match=run.name):
+        run._handle.wait(0.01)
+    assert run.result() == 9
+
+
+def test_a_thread_waits_for_what_another_thread_aborts(host: EmbeddedHost) -> None:
+    run = flyte.run(program.slow_square, x=3, seconds=600.0)
+    raised: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            run.wait()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    until(lambda: run.phase.value == "running")
+    run.abort("enough")
+    for thread in threads:
+        thread.join(20)
+    assert [type(error) for error in raised] == [flyte.errors.ActionAbortedError] * 2
+
+
+async def several(base: int) -> list[int]:
+    runs = await asyncio.gather(*[flyte.run.aio(program.square, x=base + i) for i in range(200)])
+    return [outputs[0] for outputs in await asyncio.gather(*[run.outputs.aio() for run in runs])]
+
+
+def test_event_loops_in_threads(host: EmbeddedHost) -> None:
+    results: dict[int, list[int]] = {}
+    threads = [
+        threading.Thread(target=lambda base=base: results.update({base: asyncio.run(several(base))}))
+        for base in (0, 1000, 2000)
+    ]
+    for thread in threads:
+        thread.start()
+    assert [flyte.run(program.square, x=i).result() for i in range(50)] == [i * i for i in range(50)]
+    for thread in threads:
+        thread.join(60)
+    assert results == {base: [(base + i) ** 2 for i in range(200)] for base in (0, 1000, 2000)}
+
+
+def test_a_loop_that_is_not_asyncios_own(host: EmbeddedHost) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(several(0)) == [i * i for i in range(200)]
+
+
+def test_calls_are_futures_and_coroutines(host: EmbeddedHost) -> None:
+    async def script() -> list[object]:
+        first = await flyte.run.aio(program.square, x=1)
+        second = await asyncio.create_task(flyte.run.aio(program.square, x=2))
+        async with asyncio.TaskGroup() as group:
+            third = group.create_task(second.result.aio())
+        waited = await asyncio.wait_for(first.outputs.aio(), 20)
+        cancelled = asyncio.ensure_future(first.result.aio())
+        cancelled.cancel()
+        return [waited, third.result(), asyncio.iscoroutine(first.result.aio())]
+
+    assert asyncio.run(script()) == [(1,), 4, True]
+    assert asyncio.run(flyte.run.aio(program.square, x=5)).result() == 25
+
+
+def test_a_loop_that_is_blocked_does_not_stop_the_engine(host: EmbeddedHost) -> None:
+    async def script() -> int:
+        run = await flyte.run.aio(program.squares, n=200)  # its calls all pass the engine
+        outputs = run.outputs.aio()
+        await asyncio.sleep(0)
+        until(run.done)  # blocks this loop
+        return len((await outputs)[0])
+
+    assert asyncio.run(script()) == 200
+
+
+def test_a_loop_that_is_gone_is_no_trouble(host: EmbeddedHost) -> None:
+    async def script() -> flyte.Run:
+        run = await flyte.run.aio(program.slow_square, x=4, seconds=0.3)
+        run.outputs.aio()
+        return run
+
+    run = asyncio.run(script())
+    assert run.result() == 16
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def test_signals_in_the_middle_of_calls_tear_nothing(host: EmbeddedHost) -> None:
+    armed = threading.Event()  # so that nothing is raised but inside of calls
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if armed.is_set():
+            armed.clear()
+            raise Interrupted
+
+    def shoot() -> None:
+        while not stop.wait(0.002):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    runs: list[tuple[int, flyte.Run]] = []
+    interrupts = 0
+    stop = threading.Event()
+    before = signal.signal(signal.SIGHUP, interrupt)
+    shooter = threading.Thread(target=shoot)
+    shooter.start()
+    for x in range(3000):
+        try:
+            armed.set()
+            runs.append((x, flyte.run(program.square, x=x)))
+            if x % 10 == 0:
+                runs[-1][1].wait()
+            armed.clear()
+        except Interrupted:
+            interrupts += 1
+    stop.set()
+    shooter.join(10)
+    signal.signal(signal.SIGHUP, before)
+    assert interrupts
+    assert len(runs) >= 3000 - interrupts
+    for x, run in runs:
+        assert run.result() == x * x
+
+
+STOPPED = """
+import os, signal, samovar as flyte
+env = flyte.TaskEnvironment(name="stopped", reusable=flyte.ReusePolicy(replicas=1))
+@env.task
+async def pid() -> int:
+    return os.getpid()
+if __name__ == "__main__":
+    first = flyte.run(pid).result()
+    os.kill(first, signal.SIGSTOP)
+    print(flyte.run(pid).result() != first)
+"""
+
+
+def test_a_replica_that_is_stopped_loses_its_lease(tmp_path: Path) -> None:
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "SAMOVAR_LEASE": "2.5"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    bad = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "SAMOVAR_LEASE": "soon"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert bad.returncode == 1
+    assert "SAMOVAR_LEASE='soon': it must be a number of seconds" in bad.stderr

@@ -1,0 +1,63 @@
+"""Settings: the environment first, then a file, and clear words where either is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from samovar import config
+from samovar.core.pools import LEASE
+from samovar.errors import InitializationError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("SAMOVAR_DRIVER", "SAMOVAR_LEASE", "SAMOVAR_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "samovar").mkdir()
+    return tmp_path / "samovar"
+
+
+def test_nothing_is_set() -> None:
+    assert config.load() == config.Settings("auto", LEASE)
+
+
+def test_the_file_and_above_it_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "config.toml").write_text('driver = "process"\nlease = 7\n')
+    assert config.load() == ("process", 7.0)
+    monkeypatch.setenv("SAMOVAR_DRIVER", "container")
+    monkeypatch.setenv("SAMOVAR_LEASE", "2.5")
+    assert config.load() == ("container", 2.5)
+
+
+def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.toml").write_text("lease = 60")
+    monkeypatch.setenv("SAMOVAR_CONFIG", str(tmp_path / "mine.toml"))
+    assert config.load().lease == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('colour = "green"', r"config\.toml: there is no setting colour; there are driver, lease"),
+        ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
+        ("lease = [3]", r"lease=\[3\]"),
+        ("lease = nan", "lease=nan"),
+        ("lease", r"config\.toml cannot be read"),
+    ],
+)
+def test_a_file_that_is_wrong(home: Path, text: str, wrong: str) -> None:
+    (home / "config.toml").write_text(text)
+    with pytest.raises(InitializationError, match=wrong):
+        config.load()
+
+
+def test_a_variable_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMOVAR_LEASE", "soon")
+    with pytest.raises(InitializationError, match="SAMOVAR_LEASE='soon'"):
+        config.load()
+    monkeypatch.setenv("SAMOVAR_CONFIG", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(InitializationError, match="which is not there"):
+        config.load()
