@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from samovar.errors import ImageBuildError
-from samovar.images import base, dockerapi, oci, store
+from samovar.images import base, cache, dockerapi, oci, store
 from samovar.model import ImageSpec, ImageStep
 
 from .engine import Engine
@@ -22,12 +22,6 @@ from .engine import Engine
 SECONDS = 300
 VERSION, SUITE = next(iter(base.SUITES.items()))
 PLAIN = ImageSpec(python_version=VERSION, name="plain")
-
-
-@pytest.fixture(scope="module")
-def archives(container_engine) -> Path:
-    """A cache in which a Debian that has been made stays between runs."""
-    return container_engine.cache / "made"
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +35,10 @@ def empty_engine(container_engine, tmp_path_factory):
 
 
 @pytest.fixture
-def fresh(empty_engine, archives, monkeypatch):
+def fresh(empty_engine, monkeypatch):
     """A store without a single image, for samovar to find."""
     empty_engine.podman("rmi", "--all", "--force", timeout=SECONDS)
     monkeypatch.setenv("SAMOVAR_CONTAINER_SOCKET", str(empty_engine.socket))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(archives))
     return empty_engine
 
 
@@ -104,10 +97,9 @@ def test_the_store_comes_first_then_a_pull_then_a_debian_that_is_made(fresh):
 
 
 @pytest.fixture(scope="module")
-def debian(archives) -> Path:
-    """The archive of a Debian."""
-    archive = archives / "samovar" / "bases" / f"{SUITE}-{platform.machine()}.tar"
-    archive.parent.mkdir(parents=True, exist_ok=True)
+def debian() -> Path:
+    """The archive of a Debian, which stays between runs."""
+    archive = cache.folder("bases") / f"{SUITE}-{platform.machine()}.tar"
     assert archive.exists() or asyncio.run(base._bootstrap(SUITE, archive, print)) == ""
     return archive
 
