@@ -8,6 +8,7 @@ Debian is made once a machine and kept as an archive, which any container engine
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import platform
@@ -148,7 +149,8 @@ async def _pythons(docker: aiodocker.Docker, name: str) -> list[Base]:
     if about is None:
         raise ImageBuildError(f"the base image {name} has gone from the local store; try again")
     id = str(about["Id"]).removeprefix("sha256:")
-    known = cache.folder("bases") / f"{id}.json"
+    asked = hashlib.blake2b(_PROBE.encode(), digest_size=4).hexdigest()
+    known = cache.folder("bases") / f"{id}-{asked}.json"
     try:
         found = json.loads(known.read_text())
     except (OSError, ValueError):

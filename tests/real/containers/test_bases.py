@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from samovar.errors import ImageBuildError
-from samovar.images import base, cache, dockerapi, oci, store
+from samovar.images import base, cache, dockerapi, dockerfile, oci, store
+from samovar.images.build import build
+from samovar.images.settings import HostSettings
 from samovar.model import ImageSpec, ImageStep
 
 from .engine import Engine
@@ -220,6 +222,14 @@ def test_nobody_answers_the_command(monkeypatch, tmp_path):
 
 
 def test_what_a_crash_left_behind_is_pruned(fresh):
+    async def settings() -> str:
+        order = dockerfile.settings_order(HostSettings({}, {}))
+        async with dockerapi.opened() as docker:
+            await build(docker, order, HostSettings({}, {}), lambda line: None)
+        return order.tag
+
+    left = asyncio.run(settings())
+    assert samovar("prune").stdout.split() == [left]
     found()
     labelled = f"{store.PROBE_LABEL}=1"
     fresh.podman("run", f"--label={labelled}", "--network=none", f"samovar/base:{SUITE}", "true")
