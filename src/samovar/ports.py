@@ -21,14 +21,14 @@ class Driver(Protocol):
     async def prepare(self, environment: Environment, report: Report) -> None:
         """Make ready what replicas of this environment start from (a venv, an image); a no-op when it is there.
 
-        Raises ImageBuildError, with the end of the builder's output, when it cannot be made.
+        Raises ImageBuildError, which names the environment and has the end of the output of whatever makes it.
         """
         ...
 
     async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
         """Start one replica; ``boot`` is added to its environment variables (where the engine is, its token).
 
-        Returns when it is started, which is before it is ready. Raises ReplicaStartError.
+        Returns when it is started, which is before it is ready. Raises ReplicaStartError, which names the environment.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from samovar.core.actions import SUSPECT_AFTER
 from samovar.core.invariants import validate
 from samovar.core.messages import (
     Assign,
@@ -9,6 +10,7 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    ReplicaLost,
     ReplicaReady,
     Settle,
     StartReplica,
@@ -73,6 +75,22 @@ class Bench:
     def settled(self, action: int) -> Settle:
         (found,) = [c for c in self.said if isinstance(c, Settle) and c.action == action]
         return found
+
+    def lost_before(self, *actions: int) -> None:
+        """A replica has died under each of them already: at the next death they are suspects."""
+        for action in actions:
+            self.pools.actions[action].losses = SUSPECT_AFTER - 1
+
+    def two_suspects(self) -> tuple[list[int], list[int]]:
+        """Of two full replicas with two slots each one is lost: (its executions, those of the survivor)."""
+        self.pool(ready=2, concurrency=2)
+        first = [self.submit() for _ in range(4)]
+        lost = self.replica(first[0])
+        suspects = [action for action in first if self.replica(action) == lost]
+        others = [action for action in first if action not in suspects]
+        self.lost_before(*suspects)
+        self(ReplicaLost(lost, DEATH))
+        return suspects, others
 
     def open(self, action: int) -> bool:
         return action in self.pools.actions

@@ -251,6 +251,7 @@ def test_suspects_run_alone_and_the_one_that_kills_is_named() -> None:
     bench.pool(ready=1, concurrency=2)
     good, bad = bench.submit(), bench.submit()
     third = bench.submit()
+    bench.lost_before(good, bad)
     bench(ReplicaLost("p-1", DEATH))
     for name in ("p-2", "p-3", "p-4", "p-5"):
         if not bench.open(bad):
@@ -267,6 +268,18 @@ def test_suspects_run_alone_and_the_one_that_kills_is_named() -> None:
     assert f"{MAX_STRIKES} times with this execution alone" in failure.message
     assert bench.settled(good).failure is None
     assert bench.open(third)
+
+
+def test_after_a_first_death_all_run_together_again() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    both = [bench.submit(), bench.submit()]
+    bench(ReplicaLost("p-1", DEATH))
+    bench(ReplicaReady("p-2"))
+    assert [bench.replica(action) for action in both] == ["p-2", "p-2"]
+    bench(ReplicaLost("p-2", DEATH))
+    bench(ReplicaReady("p-3"))
+    assert sorted(len(bench.assigned(action)) for action in both) == [2, 3]
 
 
 def test_losses_in_company_are_bounded() -> None:
@@ -324,12 +337,7 @@ def test_out_of_memory_alone_is_the_tasks_own_failure(retries: int, attempts: in
 
 def test_a_replica_is_emptied_for_a_suspect() -> None:
     bench = Bench()
-    bench.pool(ready=2, concurrency=2)
-    first = [bench.submit() for _ in range(4)]
-    lost = bench.replica(first[0])
-    suspects = [a for a in first if bench.replica(a) == lost]
-    others = [a for a in first if a not in suspects]
-    bench(ReplicaLost(lost, DEATH))
+    suspects, others = bench.two_suspects()
     bench(Finished(bench.epoch(others[0])))  # the survivor has a free slot: it is reserved
     late = bench.submit()
     assert not bench.assigned(late)
@@ -343,12 +351,7 @@ def test_a_replica_is_emptied_for_a_suspect() -> None:
 
 def test_suspects_that_are_aborted_give_the_reserved_replica_back() -> None:
     bench = Bench()
-    bench.pool(ready=2, concurrency=2)
-    first = [bench.submit() for _ in range(4)]
-    lost = bench.replica(first[0])
-    suspects = [a for a in first if bench.replica(a) == lost]
-    others = [a for a in first if a not in suspects]
-    bench(ReplicaLost(lost, DEATH))
+    suspects, others = bench.two_suspects()
     bench(Finished(bench.epoch(others[0])))
     for suspect in suspects:
         bench(Abort(suspect))
@@ -360,6 +363,7 @@ def test_a_reserved_replica_that_dies_is_forgotten() -> None:
     bench = Bench()
     bench.pool(ready=1, concurrency=2)
     a, b = bench.submit(), bench.submit()
+    bench.lost_before(a, b)
     bench(ReplicaLost("p-1", DEATH))
     bench(ReplicaReady("p-2"))
     bench(ReplicaLost("p-2", DEATH))
@@ -605,13 +609,9 @@ def test_fresh_replicas_are_bounded_by_max() -> None:
 def test_work_that_is_no_suspect_does_not_wait_beside_a_free_slot_for_want_of_a_queue() -> None:
     """Only suspects wait, one runs alone, and another replica has room: nothing is assigned to it."""
     bench = Bench()
-    bench.pool(ready=2, concurrency=2)
-    first = [bench.submit() for _ in range(4)]
-    lost = bench.replica(first[0])
-    bench(ReplicaLost(lost, DEATH))
-    for action in first:
-        if bench.replica(action) != lost:
-            bench(Finished(bench.epoch(action)))
+    _, others = bench.two_suspects()
+    for action in others:
+        bench(Finished(bench.epoch(action)))
     bench(ReplicaReady("p-3"))
     alone = [r for r in bench.pools.pools["p"].replicas.values() if r.alone]
     assert len(alone) == 1
@@ -620,15 +620,11 @@ def test_work_that_is_no_suspect_does_not_wait_beside_a_free_slot_for_want_of_a_
 
 def test_a_parent_does_not_resume_beside_a_suspect() -> None:
     bench = Bench()
-    bench.pool(ready=2, concurrency=2)
     bench.pool("q", ready=1)
-    first = [bench.submit() for _ in range(4)]
-    lost = bench.replica(first[0])
-    parent, other = [a for a in first if bench.replica(a) != lost]
+    suspects, (parent, other) = bench.two_suspects()
     child = bench.submit("q", parent)
-    bench(ReplicaLost(lost, DEATH))
     bench(Finished(bench.epoch(other)))  # the survivor is empty but for the parked parent: a suspect gets it
-    (suspect,) = [a for a in first if len(bench.assigned(a)) == 2]
+    (suspect,) = [a for a in suspects if len(bench.assigned(a)) == 2]
     bench(Finished(bench.epoch(child)))
     assert Deliver(child) not in bench.said
     bench(Finished(bench.epoch(suspect)))
@@ -655,6 +651,7 @@ def test_suspects_aborted_while_no_replica_serves() -> None:
     bench = Bench()
     bench.pool(ready=1, concurrency=2)
     suspects = [bench.submit(), bench.submit()]
+    bench.lost_before(*suspects)
     bench(ReplicaLost("p-1", DEATH))
     for suspect in suspects:
         bench(Abort(suspect))

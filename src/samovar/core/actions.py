@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from samovar.core.pool import Pool
     from samovar.core.replicas import Execution
 
+SUSPECT_AFTER = 2
+"""Deaths of replicas under this action after which it runs alone. The first may have had any cause from outside, and
+one after the other is slow where many were on the replica."""
+
 MAX_STRIKES = 3
 """Deaths of a replica with this action alone on it, after which the action is what kills it."""
 
@@ -54,6 +58,10 @@ class Action:
         self.queued_at = 0.0
         self.execution: Execution | None = None
         self.children: set[Action] | None = None  # unsettled ones; None until the first
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.losses >= SUSPECT_AFTER
 
     def lose(self, failure: Failure, alone: bool) -> Failure | None:
         """Its replica died under it: None to try again, else why not."""

@@ -46,7 +46,7 @@ class Pool:
         self.dormant: set[Replica] = set()  # retired, and all that they still run waits for children
         self.roster = Roster(settings.concurrency)
         self.queue: deque[Action] = deque()
-        self.suspects: deque[Action] = deque()  # a replica died under these in company: each runs alone now
+        self.suspects: deque[Action] = deque()  # replicas died under these more than once: each runs alone now
         self.reserved: Replica | None = None  # emptied for, or running, a suspect
         self.queued = 0  # in queue and suspects, without those settled meanwhile
         self.active = 0  # on replicas that are not draining

@@ -155,11 +155,11 @@ class Pools:
     def _retry_lost(self, execution: Execution, failure: Failure, alone: bool, now: float) -> None:
         """Its replica died under it. Only what held a slot can have killed it."""
         action = execution.action
-        suspect = execution.hold is ACTIVE and not execution.replica.innocent
+        active = execution.hold is ACTIVE and not execution.replica.innocent
         self._abort_children(action, now)
-        verdict = action.lose(failure, alone) if suspect else None
+        verdict = action.lose(failure, alone) if active else None
         if verdict is None:
-            action.pool.requeue(action, now, suspect)
+            action.pool.requeue(action, now, active and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
         else:

@@ -11,21 +11,19 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import json
-import math
 import os
 import secrets as tokens
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiodocker
-import aiohttp
 
 from samovar.drivers import container_spec as spec
 from samovar.drivers import private, secrets
+from samovar.drivers.container_api import AWAY_SECONDS, GONE, Api, labelled
 from samovar.drivers.container_boot import FOLDER, Boot, Ended, command
 from samovar.drivers.output import OnOutput
 from samovar.drivers.process import RUNTIME
@@ -38,18 +36,8 @@ from samovar.ports import Report
 EnsureImage = Callable[[aiodocker.Docker, ImageSpec, Report], Awaitable[str]]
 """Returns the tag or id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
 
-AWAY_SECONDS = 8.0
-"""How long start, stop and close wait for an API that does not answer. What is left then is removed when it does, or
-when the next engine starts."""
 BOOT_SECONDS = 5.0
 """A replica that has not said by now that it runs may never: its end is asked of the API."""
-
-_CAUSE_SECONDS = 5.0  # for the question whether memory was why PID 1 was killed
-_RETRY_SECONDS = (0.05, 1.0)  # the first wait for an API that is away, and the longest
-_AWAY = (aiodocker.DockerError, aiohttp.ClientError, OSError)
-_GONE, _CONFLICT = 404, 409
-
-T = TypeVar("T")
 
 
 class ContainerDriver:
@@ -75,7 +63,7 @@ class ContainerDriver:
         self._images: dict[ImageSpec, spec.Image] = {}
         self._replicas: dict[str, _Replica] = {}
         self._numbers = itertools.count(1)
-        self._opening: asyncio.Task[tuple[_Api, spec.User]] | None = None
+        self._opening: asyncio.Task[tuple[Api, spec.User]] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -85,8 +73,8 @@ class ContainerDriver:
         try:
             api, _ = await self._open()
             self._images[environment.image] = await self._image(api, environment.image, report)
-        except (InitializationError, ImageBuildError) as error:
-            raise ImageBuildError(f"{_of(environment)}: {error}") from error
+        except (InitializationError, ImageBuildError, *dockerapi.UNREACHABLE) as error:
+            raise ImageBuildError(f"{_of(environment)}: {dockerapi.why(error)}") from error
 
     async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
         await self.prepare(environment, _nowhere)
@@ -110,8 +98,10 @@ class ContainerDriver:
         except BaseException as error:  # cancelled as well: nobody would ever stop it
             del self._replicas[replica]
             started.undo()
+            if isinstance(error, aiodocker.DockerError) and error.status == GONE:
+                self._images.pop(environment.image, None)  # it may have been removed: the next start makes it again
             if isinstance(error, (*dockerapi.UNREACHABLE, ReplicaStartError)):
-                raise ReplicaStartError(f"{_of(environment)}: {_text(error)}", replica) from error
+                raise ReplicaStartError(f"{_of(environment)}: {dockerapi.why(error)}", replica) from error
             raise
 
     async def wait(self, replica: str) -> Exit:
@@ -140,6 +130,7 @@ class ContainerDriver:
             replica.abandon()
         for chore in self._chores:
             chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._opening is not None:
             with contextlib.suppress(InitializationError):
                 await (await self._opening)[0].docker.close()
@@ -169,143 +160,50 @@ class ContainerDriver:
             "Cmd": [],
         }
 
-    async def _open(self) -> tuple[_Api, spec.User]:
+    async def _open(self) -> tuple[Api, spec.User]:
         """The API, connected once; a failure to connect is not kept."""
         if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
             self._opening = asyncio.create_task(self._connect())
         return await asyncio.shield(self._opening)
 
-    async def _connect(self) -> tuple[_Api, spec.User]:
+    async def _connect(self) -> tuple[Api, spec.User]:
         docker = await dockerapi.connect()
         try:
             kind = (await dockerapi.server(docker)).kind
             rootless = False
             if os.getuid() != 0:
                 rootless = "name=rootless" in ((await docker.system.info()).get("SecurityOptions") or ())
-            api = _Api(docker)
+            api = Api(docker)
             await self._sweep(api)
         except BaseException as error:
             await docker.close()
             if isinstance(error, dockerapi.UNREACHABLE):
-                message = f"the container engine does not answer as it should: {_text(error)}"
+                message = f"the container engine does not answer as it should: {dockerapi.why(error)}"
                 raise InitializationError("InitializationError", message) from error
             raise
         return api, spec.User.for_engine(kind, rootless)
 
-    async def _sweep(self, api: _Api) -> None:
+    async def _sweep(self, api: Api) -> None:
         """Remove the containers of engines of this machine that live no more, and their folders."""
-        for name, labels in await _labelled(api.docker, {}):
+        for name, labels in await labelled(api.docker, {}):
             lock = Path(labels.get(spec.LOCK, "/"))
             if labels.get(spec.HOST) == socket.gethostname() and not private.is_in_use(lock):
                 private.remove_unused(lock)
                 _keep(self._chores, api.end(name))
 
-    async def _image(self, api: _Api, image: ImageSpec, report: Report) -> spec.Image:
+    async def _image(self, api: Api, image: ImageSpec, report: Report) -> spec.Image:
         found = await self._ensure(api.docker, image, report)
-        try:
-            inspected = await api.docker.images.inspect(found)
-        except dockerapi.UNREACHABLE as error:
-            raise ImageBuildError(f"the image {found} cannot be read: {_text(error)}") from error
+        inspected = await api.docker.images.inspect(found)
         python = (inspected["Config"].get("Labels") or {}).get(PYTHON_LABEL)
         if not python:
             raise ImageBuildError(f"the image {found} does not say by a label {PYTHON_LABEL!r} where its Python is")
         return spec.Image(inspected["Id"], python)
 
 
-class _Api:
-    """The API, which may go away and come back."""
-
-    def __init__(self, docker: aiodocker.Docker) -> None:
-        self.docker = docker
-
-    async def ask(self, call: Callable[[], Awaitable[T]], patience: float = math.inf) -> T:
-        """The answer to a request that may be made twice. Raises what the request raises, after ``patience`` seconds
-        where that is for want of an answer."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + patience
-        delay, longest = _RETRY_SECONDS
-        while True:
-            try:
-                return await call()
-            except _AWAY as error:
-                if not _is_away(error) or loop.time() > until:
-                    raise
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, longest)
-
-    async def create_and_start(self, name: str, asked: dict[str, Any]) -> None:
-        """Raises what the client raises."""
-
-        async def create() -> None:
-            try:
-                await self.docker.containers.create(asked, name=name)
-            except aiodocker.DockerError as error:
-                if error.status != _CONFLICT:  # names are not used twice: an earlier try has made it
-                    raise
-
-        await self.ask(create, AWAY_SECONDS)
-        await self.ask(lambda: self.docker.containers.container(name).start(), AWAY_SECONDS)
-
-    async def signal(self, name: str, number: signal.Signals) -> None:
-        """Send it, also to a paused container, which goes on then; nothing where there is none that runs."""
-        container = self.docker.containers.container(name)
-
-        async def done(call: Callable[[], Awaitable[None]]) -> bool:
-            try:
-                await self.ask(call)
-            except aiodocker.DockerError:
-                return False
-            return True
-
-        kill = functools.partial(container.kill, signal=number.name)
-        sent = await done(kill)
-        if await done(container.unpause) and not sent:
-            await done(kill)
-
-    async def end(self, name: str) -> None:
-        """Kill it and remove it. At once: a removal alone would ask it first, and wait."""
-        await self.signal(name, signal.SIGKILL)
-        await self.remove(name)
-
-    async def remove(self, name: str) -> None:
-        """Remove it, dead or not; nothing where there is none."""
-        container = self.docker.containers.container(name)
-        for delay in (0.1, 0.3, 1.0, None):
-            try:
-                await self.ask(lambda: container.delete(force=True, v=True))
-                return
-            except aiodocker.DockerError as error:
-                if error.status == _GONE:
-                    return
-                if delay is None:
-                    context = {"message": f"the container {name} cannot be removed", "exception": error}
-                    asyncio.get_running_loop().call_exception_handler(context)
-                    return
-            await asyncio.sleep(delay)
-
-    async def code(self, name: str) -> int | None:
-        """Wait until it has ended; None where there is none."""
-        try:
-            found = await self.ask(lambda: self.docker.containers.container(name).wait(timeout=None))
-            return int(found["StatusCode"])
-        except (aiodocker.DockerError, KeyError):
-            return None
-
-    async def ran_out_of_memory(self, name: str) -> bool:
-        """Of a container that has ended; False where that cannot be known soon."""
-        try:
-            async with asyncio.timeout(_CAUSE_SECONDS):
-                await self.code(name)
-                found = await self.ask(lambda: self.docker.containers.container(name).show())
-            return bool(found["State"]["OOMKilled"])
-        except (aiodocker.DockerError, TimeoutError, KeyError):
-            return False
-
-
 class _Replica:
     """One container, from its start to its Exit; ``ended`` gets the Exit once."""
 
-    def __init__(self, name: str, api: _Api, boot: Boot, chores: set[asyncio.Task[None]]) -> None:
+    def __init__(self, name: str, api: Api, boot: Boot, chores: set[asyncio.Task[None]]) -> None:
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._name = name
         self._api = api
@@ -373,11 +271,12 @@ class _Replica:
     async def _watch(self) -> None:
         ended, running = self._boot.ended, self._boot.running
         await _first(running, ended, timeout=BOOT_SECONDS)
-        code = None
+        asking: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         if not running.done() and not ended.done():
-            code = await self._api.code(self._name)
-        else:
-            await asyncio.wait([ended])
+            asking = asyncio.create_task(self._api.code(self._name))
+        await _first(ended, asking)
+        code = asking.result() if asking.done() else None
+        asking.cancel()
         output = self._boot.close()
         how = await self._exit(ended.result(), code, output)
         if not self.ended.done():
@@ -399,22 +298,6 @@ class _Replica:
         return Exit(signal=signal.SIGKILL, out_of_memory=by_memory, output=output)
 
 
-async def replicas(docker: aiodocker.Docker, engine: str = "") -> dict[str, str]:
-    """The replicas whose containers are there, found by their labels: container → replica.
-
-    ``engine`` is the ``id`` of a driver; "": of all engines.
-    """
-    wanted = {spec.ENGINE: engine} if engine else {}
-    return {name: labels.get(spec.REPLICA, "") for name, labels in await _labelled(docker, wanted)}
-
-
-async def _labelled(docker: aiodocker.Docker, wanted: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
-    """(name, labels) of each container of samovar."""
-    labels = [spec.ENGINE, *(f"{name}={value}" for name, value in wanted.items())]
-    found = await docker.containers.list(all=True, filters=json.dumps({"label": labels}))
-    return [(container["Names"][0].lstrip("/"), container["Labels"]) for container in found]
-
-
 async def _first(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:
     """Wait until one of them is done, and for at most ``timeout`` seconds; none is cancelled."""
     await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -426,17 +309,6 @@ def _keep(chores: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> a
     chores.add(task)
     task.add_done_callback(chores.discard)
     return task
-
-
-def _is_away(error: BaseException) -> bool:
-    """Nobody answers, as opposed to: the answer is no. 900 is how the client says so."""
-    return not isinstance(error, aiodocker.DockerError) or error.status == 900
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, aiodocker.DockerError) and error.status != 900:
-        return error.message.strip()
-    return str(error) or f"the container engine has not answered for {AWAY_SECONDS:.0f} s"
 
 
 def _of(environment: Environment) -> str:

@@ -40,7 +40,7 @@ from samovar.core.pool import PoolStats
 from samovar.core.pools import LEASE, Pools
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
-from samovar.engine.links import Link
+from samovar.engine.links import Homes, Link
 from samovar.engine.work import Outcome, Run, Work
 from samovar.model import RUNNING, Environment, Exit, Failure, Phase, TaskSpec
 from samovar.wire import frames
@@ -67,7 +67,7 @@ class Engine:
         self._tokens: dict[str, str] = {}  # of replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
         self._reasons: dict[str, str] = {}  # why a replica had to end
-        self._names: dict[int, tuple[TaskSpec, str]] = {}  # id of a spec → the spec, kept alive, and its pool
+        self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
         self._unflushed: list[Link] = []
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
@@ -112,7 +112,7 @@ class Engine:
         on_done: Callable[[Outcome], None],
     ) -> int:
         """Submit the first action of a run; ``on_done`` is called on the loop. Returns the action."""
-        work = Work(task, self._pool(task, run), run, run.number(), body, blobs)
+        work = Work(task, self._pool(task, run, self._homes), run, run.number(), body, blobs)
         work.on_done = on_done
         return self._submit(work, 0)
 
@@ -165,13 +165,13 @@ class Engine:
         self._handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
         return number
 
-    def _pool(self, task: TaskSpec, run: Run) -> str:
-        known = self._names.get(id(task))
+    def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
+        known = homes.get(id(task))
         if known is not None:
             return known[1]
         name = self._open_pool(task.environment, run)
         if not task.environment.scope:
-            self._names[id(task)] = (task, name)
+            homes[id(task)] = (task, name)
         return name
 
     def _open_pool(self, environment: Environment, run: Run) -> str:
@@ -241,7 +241,7 @@ class Engine:
             self._send(link, frames.Answer(frame.call, failure=ABORTED))
             return
         run = parent.run
-        work = Work(declared, self._pool(declared, run), run, run.number(), frame.body, frame.blobs)
+        work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
         link.calls[frame.call] = self._actions + 1
@@ -346,7 +346,7 @@ class Engine:
 
     def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
         self._forget(replica)
-        failure = Failure(error.kind, error.code, f"environment '{environment.name}': {error}", worker=replica)
+        failure = Failure(error.kind, error.code, str(error), worker=replica)
         self._handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
         self.flush()
 

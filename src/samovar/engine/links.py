@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from samovar.engine.hub import Hub
 
 
+Homes = dict[int, tuple[TaskSpec, str]]
+"""The pools of tasks: id of a spec → the spec, kept alive, and its pool."""
+
+
 class Link:
     def __init__(self, sock: socket.socket, hub: Hub) -> None:
         self.socket = sock
@@ -23,6 +27,7 @@ class Link:
         self.session = engine_session()
         self.replica = ""  # after a good handshake
         self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
+        self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
         self.lag = 0.0  # seconds for which its event loop has not answered

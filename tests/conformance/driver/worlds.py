@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from samovar.drivers.choice import AutoDriver
-from samovar.drivers.container import ContainerDriver, replicas
+from samovar.drivers.container import ContainerDriver
+from samovar.drivers.container_api import replicas
 from samovar.drivers.container_spec import Shared
 from samovar.drivers.fake import FakeDriver, OnStart
 from samovar.drivers.output import OnOutput

@@ -11,11 +11,13 @@ import sys
 
 import pytest
 
-from samovar.drivers.container import ContainerDriver, replicas
+from samovar.drivers import container
+from samovar.drivers.container import ContainerDriver
+from samovar.drivers.container_api import replicas
 from samovar.drivers.container_spec import Shared
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import dockerapi
-from samovar.model import Bundle, Environment, Limits, SecretSpec
+from samovar.model import Bundle, Environment, Exit, Limits, SecretSpec
 
 from .replicas import ALONE, ended, output, run, soon, world
 
@@ -208,6 +210,51 @@ def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
         run(test())
     finally:
         engine.podman("rmi", "--force", bare)
+
+
+def test_a_python_that_does_not_start_is_asked_of_the_api(monkeypatch):
+    monkeypatch.setattr(container, "BOOT_SECONDS", 0.05)
+
+    async def test():
+        driver = ContainerDriver(Shared(), ("--nonsense", "-c", "pass"))
+        await driver.start("r", ALONE, {})
+        assert await soon(driver.wait("r")) == Exit(code=2)
+        await driver.close()
+
+    run(test())
+
+
+def test_a_replica_that_is_slow_to_boot_ends_as_any_other(monkeypatch):
+    monkeypatch.setattr(container, "BOOT_SECONDS", 0)
+
+    async def test():
+        assert (await ended("raise SystemExit(137)")).code == 137
+
+    run(test())
+
+
+def test_an_image_that_was_removed_is_made_again(engine, monkeypatch):
+    copy = engine.podman("create", "--network=none", engine.base(), "true").strip()
+    images = []
+
+    async def ensure(docker, image, report):
+        if not images:
+            images.append(engine.podman("commit", copy).strip())
+            return images[0]
+        return engine.base()
+
+    async def test():
+        driver = ContainerDriver(Shared(), ("-c", "raise SystemExit(7)"), ensure=ensure)
+        await driver.prepare(ALONE, print)
+        engine.podman("rm", copy)
+        engine.podman("rmi", images[0])
+        with pytest.raises(ReplicaStartError, match=r"'alone': .*image"):
+            await driver.start("r", ALONE, {})
+        await driver.start("r", ALONE, {})
+        assert (await soon(driver.wait("r"))).code == 7
+        await driver.close()
+
+    run(test())
 
 
 def test_without_an_engine_it_says_what_to_do(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from samovar.drivers import container_spec as spec
-from samovar.drivers.container import replicas
+from samovar.drivers.container_api import replicas
 from samovar.images import dockerapi
 from samovar.model import Bundle, Environment, Limits, SecretSpec
 
