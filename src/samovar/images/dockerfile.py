@@ -85,17 +85,12 @@ def _instructions(text: str) -> Iterator[str]:
                 until.pop(0)
         elif re.match(r"\s*(RUN|COPY|ADD)\b", found, re.IGNORECASE) and not word.startswith("#"):
             until = _HEREDOC.findall(line)
-        comment = word.startswith("#") or not word
-        if not until and (not comment or not _goes_on(found, line)) and not word.endswith("\\"):
+        is_within = found != line and (word.startswith("#") or not word)  # a comment between lines that go on
+        if not until and not is_within and not word.endswith("\\"):
             yield found
             found = ""
     if found:
         yield found
-
-
-def _goes_on(found: str, line: str) -> bool:
-    """Whether this comment or empty line stands within an instruction."""
-    return found != line
 
 
 def _keep(file: Path) -> Keep | None:
