@@ -96,6 +96,7 @@ class Bundle(msgspec.Struct, frozen=True):
     modules: tuple[str, ...] = ()  # imported at start, after the script
     cwd: str = ""
     digest: str = ""  # of the code that is named here
+    images: tuple[tuple[str, ImageSpec], ...] = ()  # of the environments in it: replicas cannot read what these name
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
@@ -131,7 +132,7 @@ class Environment(msgspec.Struct, frozen=True):
             self.limits,
             self.env_vars,
             self.secrets,
-            self.bundle,
+            msgspec.structs.replace(self.bundle, images=()),
             self.network,
             self.scope,
             self.settings.concurrency,

@@ -106,6 +106,15 @@ def test_a_users_dockerfile_is_told_without_what_was_put_in():
     assert lines == ["image: 2/4 RUN make"]
 
 
+@pytest.mark.parametrize(
+    "step", ["STEP 10/11: X", "[1/2] STEP 10/11: X", "[10/11] X", "[stage-1 10/11] X", "[a.b  10/11] X"]
+)
+def test_steps_are_numbered_as_the_builder_numbers_them(step):
+    lines: list[str] = []
+    _Progress((), lines.append).take({"stream": step})
+    assert lines == ["image: 10/11 X"]
+
+
 @pytest.mark.parametrize("record", [b"", b"\x0a", b"\x0a\xff", b"\xff\xff\xff", b"\x0f\x01", b"\x09\x01"])
 def test_a_broken_record_breaks_nothing(record):
     lines: list[str] = []

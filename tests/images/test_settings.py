@@ -25,6 +25,7 @@ def test_a_machine_without_settings_gives_only_our_own(home):
     found = settings.gather(home)
     assert found == settings.HostSettings({}, {})
     assert variables(found)["UV_LINK_MODE"] == "copy"
+    assert found.files(ours=False) == {"env": ""}
     assert not found.on_loopback
 
 

@@ -10,7 +10,9 @@ import pytest
 import samovar as flyte
 from samovar import model
 from samovar.model import ImageStep, SecretSpec
+from samovar.sdk import bundle
 from samovar.sdk.policies import to_retry, to_secrets, to_timeouts
+from samovar.sdk.task import TaskOptions
 
 POLICY = flyte.ReusePolicy(replicas=(0, 3), idle_ttl=60, concurrency=2)
 
@@ -278,3 +280,20 @@ def test_parameters_have_names() -> None:
     env = flyte.TaskEnvironment("a")
     with pytest.raises(ValueError, match="by name"):
         env.task(lambda *args: None)
+
+
+def test_a_replica_takes_images_from_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an image names, a requirements file for example, need not be where the replica is."""
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("tea==1.0\n")
+    child = flyte.TaskEnvironment("child-of-it", image=flyte.Image.from_debian_base().with_requirements(requirements))
+    other = flyte.TaskEnvironment("other-of-it")
+    described = other.describe(TaskOptions(), None)
+    at_home = child.describe(TaskOptions(), None)
+    assert dict(described.bundle.images)["child-of-it"] == at_home.image
+    requirements.unlink()
+    monkeypatch.setattr(bundle, "in_replica", True)
+    monkeypatch.setattr(bundle, "_bundle", described.bundle)
+    there = child.describe(TaskOptions(), None)
+    assert (there.image, there.version) == (at_home.image, at_home.version)
+    assert there.bundle.images == described.bundle.images

@@ -26,7 +26,7 @@ TICK = 0.05  # seconds
 
 _LOOK = 0.002  # seconds between two looks at whether the helm is in use
 _LONG = 0.001  # seconds of a wait after which the gate is opened at once
-_BATCH = 32  # submissions after which what they wrote is sent and what came is read
+_BATCHES = (8, 128)  # submissions after which what they wrote is sent and what came is read: the first, and at most
 
 
 class Awaited(Protocol):
@@ -47,6 +47,7 @@ class Helm:
         self._followers = 0  # threads that wait beside it
         self._aboard: dict[asyncio.AbstractEventLoop, int] = {}  # loop → futures that it awaits
         self._unsent = 0  # submissions since the last flush
+        self._batch = _BATCHES[0]
         self._thread = threading.Thread(target=self._run, name="samovar-engine", daemon=True)
 
     def start(self, engine: Engine) -> None:
@@ -121,14 +122,14 @@ class Helm:
             self._gate.modify(self._hub.fileno(), select.EPOLLIN)
 
     def submitted(self) -> None:
-        """Behind each submission of a script: of many in a row the frames are sent, and answers read, by the batch.
-
-        What is left over is sent when the script waits, or by the own thread.
+        """Behind each submission of a script: of many in a row the frames are sent, and answers read, by the batch,
+        which is short at first and then grows. What is left over is sent when the script waits, or by the own thread.
         """
         self._take()
         self._unsent += 1
-        if self._unsent >= _BATCH:
+        if self._unsent >= self._batch:
             self._unsent = 0
+            self._batch = min(2 * self._batch, _BATCHES[1])
             self._hub.handle(self._hub.poll(0))
             self._engine.flush()
 
@@ -147,6 +148,7 @@ class Helm:
             with self._turn:
                 if not self._seated:
                     self._seated, seated = threading.get_ident(), True
+                    self._unsent, self._batch = 0, _BATCHES[0]
                     self._take()
                     self._engine.flush()
             if seated:
@@ -192,7 +194,7 @@ class Helm:
                 loop.add_reader(self._hub.fileno(), self._pump_aboard)
         self._aboard[loop] += 1
         if self._unsent:
-            self._unsent = 0
+            self._unsent, self._batch = 0, _BATCHES[0]
             loop.call_soon(self._pump_aboard)
 
     def served(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -8,6 +8,7 @@ Debian is made once a machine and kept as an archive, which any container engine
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import platform
@@ -47,13 +48,11 @@ print("samovar:" + json.dumps(dict(
 
 async def named(docker: aiodocker.Docker, image: ImageSpec, name: str, report: Report) -> Base:
     """A base that the user named, pulled if it is not in the local store."""
-    if await inspect(docker, name) is None:
-        report(f"image: pulling {name}")
-        if reason := await _pull(docker, name, image.platform):
-            raise ImageBuildError(
-                f"the base image {name} is neither in the local store nor can it be pulled: {reason}\n"
-                "What to do: check its name, log in to its registry, or load it into the local store."
-            )
+    if not await _is_here(docker, name, image.platform) and (reason := await _pulled(docker, name, image, report)):
+        raise ImageBuildError(
+            f"the base image is not in the local store, and {reason}\n"
+            "What to do: check its name, log in to its registry, or load it into the local store."
+        )
     wanted = image.python_version
     pythons = await _pythons(docker, name)
     if not pythons:
@@ -78,30 +77,46 @@ async def plain(docker: aiodocker.Docker, image: ImageSpec, report: Report) -> B
     wanted = image.python_version or own.python()
     if own.too_old(wanted):
         raise ImageBuildError(f"samovar needs Python 3.11 or later; the image asks for {wanted}")
-    official, suite = f"python:{wanted}-slim", SUITES.get(wanted)
-    made = f"samovar/base:{suite}"
-    for name in (official, made) if suite else (official,):
-        if await inspect(docker, name) and (found := await _with_python(docker, name, wanted)):
+    official, made = f"python:{wanted}-slim", f"samovar/base:{SUITES.get(wanted, wanted)}"
+    for name in (official, made):
+        if await _is_here(docker, name, image.platform) and (found := await _with_python(docker, name, wanted)):
             return found
-    report(f"image: pulling {official}")
-    failures = [f"{official} cannot be pulled: {await _pull(docker, official, image.platform)}"]
-    if found := await _with_python(docker, official, wanted) if await inspect(docker, official) else None:
-        return found
-    if image.platform and not _is_own(image.platform):
-        failures.append(f"a Debian for {image.platform} cannot be made on this machine")
-    elif suite is None:
-        has = " or ".join(f"{version} ({name})" for version, name in SUITES.items())
-        failures.append(f"no Debian has Python {wanted}: python_version can be {has}")
-    else:
-        async with cache.locked(cache.folder("bases") / f"{suite}.lock"):
-            if await inspect(docker, made) is None and (reason := await _make(docker, suite, made, report)):
-                failures.append(reason)
-        if len(failures) == 1 and (found := await _with_python(docker, made, wanted)):
+    failures: list[str] = []
+    for name, way in ((official, _pulled), (made, _made)):
+        failure = await way(docker, name, image, report)
+        if not failure and (found := await _with_python(docker, name, wanted)):
             return found
+        failures.append(failure or f"{name} has no Python {wanted}")
     raise ImageBuildError(
-        f"there is no base image with Python {wanted}:\n- " + "\n- ".join(failures) + "\n"
-        f"What to do: load {official} into the local store, make a registry reachable, or install mmdebstrap."
+        f"there is no base image with Python {wanted}:\n"
+        + "".join(f"- {failure}\n" for failure in failures)
+        + f"What to do: load {official} into the local store, make a registry reachable, or install mmdebstrap."
     )
+
+
+async def _is_here(docker: aiodocker.Docker, name: str, platform: str) -> bool:
+    """Whether the local store has it, for the platform that is asked for."""
+    about = await inspect(docker, name)
+    return about is not None and (not platform or platform.split("/")[1:2] == [about.get("Architecture")])
+
+
+async def _pulled(docker: aiodocker.Docker, name: str, image: ImageSpec, report: Report) -> str:
+    """Why it cannot be pulled; "" if it was."""
+    report(f"image: pulling {name}")
+    reason = await _pull(docker, name, image.platform)
+    return reason and f"{name} cannot be pulled: {reason}"
+
+
+async def _made(docker: aiodocker.Docker, name: str, image: ImageSpec, report: Report) -> str:
+    """Why no Debian can be made; "" if there is one now."""
+    if image.platform and not _is_own(image.platform):
+        return f"a Debian for {image.platform} cannot be made on this machine"
+    suite = name.rpartition(":")[2]
+    if suite not in SUITES.values():
+        has = " or ".join(f"{version} ({suite})" for version, suite in SUITES.items())
+        return f"no Debian has Python {suite}: python_version can be {has}"
+    async with cache.locked(cache.folder("bases") / f"{suite}.lock"):
+        return "" if await inspect(docker, name) else await _make(docker, suite, name, report)
 
 
 async def _pull(docker: aiodocker.Docker, name: str, platform: str) -> str:
@@ -134,7 +149,8 @@ async def _pythons(docker: aiodocker.Docker, name: str) -> list[Base]:
     if about is None:
         raise ImageBuildError(f"the base image {name} has gone from the local store; try again")
     id = str(about["Id"]).removeprefix("sha256:")
-    known = cache.folder("bases") / f"{id}.json"
+    asked = hashlib.blake2b(_PROBE.encode(), digest_size=4).hexdigest()
+    known = cache.folder("bases") / f"{id}-{asked}.json"
     try:
         found = json.loads(known.read_text())
     except (OSError, ValueError):

@@ -26,7 +26,7 @@ from samovar.ports import Report
 OUTPUT_CHARS = 2000
 """How much of the builder's output an error carries."""
 
-_STEP = re.compile(r"(?:\[\d+/\d+\] )?(?:STEP |\[(?:[\w.-]+)? *)(\d+)/(\d+)(?:: |\] )(.*)", re.DOTALL)
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?(?:STEP |\[(?:[\w.-]+ +| *))(\d+)/(\d+)(?:: |\] )(.*)", re.DOTALL)
 _OURS = re.compile(rf'--mount=type=bind,from=\S+ |\. {MOUNT}/env; |"|^LABEL .*')
 _STATUS = re.compile(r"exit (?:status|code):? (\d+)")
 _KEPT = 4 * OUTPUT_CHARS

@@ -79,10 +79,10 @@ class Recipe(NamedTuple):
 
 def recipe(spec: ImageSpec, base: Base, kit: Kit, place: Place) -> Recipe:
     """How the image is made. ImageBuildError: a step that cannot be on this base."""
-    return _Cook(base, kit, place).cook(spec)
+    return _Writer(base, kit, place).write(spec)
 
 
-class _Cook:
+class _Writer:
     def __init__(self, base: Base, kit: Kit, place: Place) -> None:
         self.base, self.kit, self.place = base, kit, place
         self.home = str(PurePosixPath(base.python).parents[1]) if base.is_venv else VENV
@@ -91,7 +91,7 @@ class _Cook:
         self.layers: list[Layer] = []
         self.texts: dict[str, str] = {}
 
-    def cook(self, spec: ImageSpec) -> Recipe:
+    def write(self, spec: ImageSpec) -> Recipe:
         self._add(f"FROM {self.base.name}")
         if self.base.user not in ("", "root", "0"):
             self._add("USER root")

@@ -17,7 +17,7 @@ from samovar.errors import ImageBuildError
 from samovar.images.build import Order
 from samovar.images.context import Context, Keep, digest, ignoring
 from samovar.images.settings import LINKS_MOUNT, MOUNT, HostSettings
-from samovar.images.store import BASE_LABEL
+from samovar.images.store import BASE_LABEL, LEFTOVER_LABEL
 
 SETTINGS_REPOSITORY = "samovar/settings"
 
@@ -30,7 +30,7 @@ def settings_order(host: HostSettings) -> Order:
     """How the image with the settings is built."""
     context = Context()
     hashed = hashlib.blake2b(digest_size=8)
-    for name, content in sorted(host.files().items()):
+    for name, content in sorted(host.files(ours=False).items()):
         hashed.update(f"{name}\0{content if isinstance(content, str) else digest(content)}\0".encode())
         context.add(f"host/{name}", content)
     context.add("links/none", "")
@@ -39,7 +39,7 @@ def settings_order(host: HostSettings) -> Order:
         context.add(f"links/{index}", folder)
     context.add("Containerfile", "FROM scratch\nCOPY host/ /host/\nCOPY links/ /links/\n")
     tag = f"{SETTINGS_REPOSITORY}:{hashed.hexdigest()}"
-    return Order(context, "Containerfile", tag, {BASE_LABEL: "settings"})
+    return Order(context, "Containerfile", tag, {LEFTOVER_LABEL: "settings"})
 
 
 def order(file: Path, repository: str, platform: str, settings: str) -> Order:
@@ -85,17 +85,12 @@ def _instructions(text: str) -> Iterator[str]:
                 until.pop(0)
         elif re.match(r"\s*(RUN|COPY|ADD)\b", found, re.IGNORECASE) and not word.startswith("#"):
             until = _HEREDOC.findall(line)
-        comment = word.startswith("#") or not word
-        if not until and (not comment or not _goes_on(found, line)) and not word.endswith("\\"):
+        is_within = found != line and (word.startswith("#") or not word)  # a comment between lines that go on
+        if not until and not is_within and not word.endswith("\\"):
             yield found
             found = ""
     if found:
         yield found
-
-
-def _goes_on(found: str, line: str) -> bool:
-    """Whether this comment or empty line stands within an instruction."""
-    return found != line
 
 
 def _keep(file: Path) -> Keep | None:

@@ -37,7 +37,7 @@ _FIND_LINKS = {"PIP_FIND_LINKS": " ", "UV_FIND_LINKS": ","}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")  # the first that is there
 _READERS = (*_CERTIFICATES, "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
-_ALWAYS = {
+_OURS = {
     "UV_LINK_MODE": "copy",
     "UV_NO_CACHE": "1",
     "UV_NO_PROGRESS": "1",
@@ -63,10 +63,13 @@ class HostSettings(NamedTuple):
         """Whether something here can be reached from this machine's own network only."""
         return any(_LOOPBACK.search(value) for value in (*self.proxies.values(), *self.variables.values()))
 
-    def files(self) -> dict[str, Path | str]:
-        """The files of the mounted folder by name: a path to copy, or the text itself."""
+    def files(self, ours: bool = True) -> dict[str, Path | str]:
+        """The files of the mounted folder by name: a path to copy, or the text itself.
+
+        Steps that samovar wrote (``ours``) are also told to keep no caches and to ask nothing.
+        """
         found: dict[str, Path | str] = {}
-        variables = {**_ALWAYS, **self.variables}
+        variables = {**(_OURS if ours else {}), **self.variables}
         if self.certificates is not None:
             found["ca.pem"] = self.certificates
             found["apt.conf"] = f'Acquire::https::CaInfo "{MOUNT}/ca.pem";\n'

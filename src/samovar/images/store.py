@@ -23,6 +23,9 @@ PYTHON_LABEL = "samovar.python"
 BASE_LABEL = "samovar.base"
 """On what images are made from: a Debian, the result of a Dockerfile."""
 
+LEFTOVER_LABEL = "samovar.leftover"
+"""On an image that is removed when its build has ended, unless that was killed."""
+
 PROBE_LABEL = "samovar.probe"
 """On a container that looks for Python in a base."""
 
@@ -32,7 +35,7 @@ class Stored(NamedTuple):
 
     id: str
     tags: tuple[str, ...]
-    kind: str  # "image" | "base" | "leftover": of a build that failed
+    kind: str  # "image" | "base" | "leftover": of a build that failed or was killed
     python: str  # the path of its Python, "" for a base
     size: int  # bytes
     created: int  # seconds since the epoch
@@ -54,7 +57,7 @@ async def listed(docker: aiodocker.Docker) -> list[Stored]:
     try:
         images = [
             (image, label)
-            for label in (IMAGE_LABEL, BASE_LABEL)
+            for label in (IMAGE_LABEL, LEFTOVER_LABEL, BASE_LABEL)
             for image in await docker.images.list(filters={"label": [label]})
         ]
         containers = await docker.containers.list(all="1")

@@ -80,6 +80,8 @@ class Calls:
         except BaseException as error:
             done = frames.Failed(frame.epoch, self._failure(error))
         self._end(execution, done)
+        if frame.blobs:
+            self._link.flush()  # now: giving back the memory of large inputs takes a while
 
     def _run_sync(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
         token = current.set(execution)

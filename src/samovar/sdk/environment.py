@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, overload
 
 from samovar import model
+from samovar.light import msgspec
 from samovar.sdk import bundle
 from samovar.sdk.image import Image
 from samovar.sdk.policies import Secret, to_secrets
@@ -19,6 +21,7 @@ from samovar.sdk.task import P, R, Task, TaskOptions
 _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 E = TypeVar("E", bound="TaskEnvironment")
+_declared: list[TaskEnvironment] = []  # of this process, in order; of two with one name the later counts
 
 
 @dataclass(eq=False)
@@ -70,6 +73,7 @@ class TaskEnvironment:
         wanted, self.depends_on = self.depends_on, []
         self.add_dependency(*wanted)
         self._tasks: dict[str, Task[Any, Any]] = {}
+        _declared.append(self)
 
     @property
     def tasks(self) -> dict[str, Task[Any, Any]]:
@@ -158,6 +162,14 @@ class TaskEnvironment:
 
         return declare if function is None else declare(function)
 
+    def _image_spec(self) -> model.ImageSpec:
+        """In a replica it is what the script has found: the files that an image names need not be there."""
+        if bundle.in_replica and (given := dict(bundle.current().images).get(self.name)) is not None:
+            return given
+        if isinstance(self.image, Image):
+            return self.image.spec()
+        return model.ImageSpec() if self.image in (None, "auto") else model.ImageSpec(base=str(self.image))
+
     def describe(self, options: TaskOptions, reusable: ReusePolicy | None) -> model.Environment:
         """The environment of one task as an engine sees it. ``scope`` "run" stands for the run to come."""
         resources = options.resources if options.resources is not None else self.resources
@@ -165,21 +177,27 @@ class TaskEnvironment:
         secrets = options.secrets if options.secrets is not None else self.secrets
         return model.Environment(
             name=self.name,
-            image=_image_spec(self.image),
+            image=self._image_spec(),
             limits=resources.limits() if resources is not None else model.Limits(),
             env_vars=tuple(sorted((str(key), str(value)) for key, value in (env_vars or {}).items())),
             secrets=to_secrets(secrets),
-            bundle=bundle.current(),
+            bundle=msgspec.structs.replace(bundle.current(), images=_images()),
             network=self.network or "",
             settings=_one_task_a_replica() if reusable is None else reusable.settings(),
             scope="run" if reusable is not None and reusable.scope == "run" else "",
         )
 
 
-def _image_spec(image: str | Image | None) -> model.ImageSpec:
-    if isinstance(image, Image):
-        return image.spec()
-    return model.ImageSpec() if image in (None, "auto") else model.ImageSpec(base=str(image))
+def _images() -> tuple[tuple[str, model.ImageSpec], ...]:
+    """The images of all environments that ask for one; one that cannot be read fails when it is run, and not here."""
+    if bundle.in_replica:
+        return bundle.current().images
+    found: dict[str, model.ImageSpec] = {}
+    for environment in _declared:
+        if isinstance(environment.image, Image):
+            with contextlib.suppress(ValueError):
+                found[environment.name] = environment.image.spec()
+    return tuple(sorted(found.items()))
 
 
 def _one_task_a_replica() -> model.PoolSettings:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from samovar.errors import ImageBuildError
-from samovar.images import base, dockerapi, oci, store
+from samovar.images import base, cache, dockerapi, dockerfile, oci, store
+from samovar.images.build import build
+from samovar.images.settings import HostSettings
 from samovar.model import ImageSpec, ImageStep
 
 from .engine import Engine
@@ -22,12 +24,6 @@ from .engine import Engine
 SECONDS = 300
 VERSION, SUITE = next(iter(base.SUITES.items()))
 PLAIN = ImageSpec(python_version=VERSION, name="plain")
-
-
-@pytest.fixture(scope="module")
-def archives(container_engine) -> Path:
-    """A cache in which a Debian that has been made stays between runs."""
-    return container_engine.cache / "made"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +37,17 @@ def empty_engine(container_engine, tmp_path_factory):
 
 
 @pytest.fixture
-def fresh(empty_engine, archives, monkeypatch):
-    """A store without a single image, for samovar to find."""
-    empty_engine.podman("rmi", "--all", "--force", timeout=SECONDS)
+def filled(empty_engine, monkeypatch):
+    """A store with whatever the tests before have left, for samovar to find."""
     monkeypatch.setenv("SAMOVAR_CONTAINER_SOCKET", str(empty_engine.socket))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(archives))
     return empty_engine
+
+
+@pytest.fixture
+def fresh(filled):
+    """The same, without a single image."""
+    filled.podman("rmi", "--all", "--force", timeout=SECONDS)
+    return filled
 
 
 def found(times: int = 1, spec: ImageSpec = PLAIN) -> tuple[str, list[str]]:
@@ -103,10 +104,16 @@ def test_the_store_comes_first_then_a_pull_then_a_debian_that_is_made(fresh):
     assert found() == (f"python:{VERSION}-slim", [])
 
 
-def test_a_debian_is_made_once_however_many_ask(fresh, programs, archives):
-    archive = archives / "samovar" / "bases" / f"{SUITE}-{platform.machine()}.tar"
-    assert archive.exists(), "the test before this one makes it"
-    program(programs, "mmdebstrap", f'echo made >> {programs}/log\nfor last; do :; done\ncp {archive} "$last"')
+@pytest.fixture(scope="module")
+def debian() -> Path:
+    """The archive of a Debian, which stays between runs."""
+    archive = cache.folder("bases") / f"{SUITE}-{platform.machine()}.tar"
+    assert archive.exists() or asyncio.run(base._bootstrap(SUITE, archive, print)) == ""
+    return archive
+
+
+def test_a_debian_is_made_once_however_many_ask(debian, fresh, programs):
+    program(programs, "mmdebstrap", f'echo made >> {programs}/log\nfor last; do :; done\ncp {debian} "$last"')
     _, lines = found(times=3)
     assert (programs / "log").read_text() == "made\n"
     assert sum("making Debian" in line for line in lines) == 1
@@ -195,19 +202,17 @@ def test_the_command_builds_lists_removes_and_prunes(fresh, tmp_path):
     assert json.loads(samovar("ls", "-o", "json").stdout) == []
 
 
-def test_the_command_names_the_environment_that_cannot_be_built(fresh, tmp_path):
+def test_the_command_names_the_environment_that_cannot_be_built(filled, tmp_path):
     file = tmp_path / "program.py"
     file.write_text(PROGRAM.replace("STEP", "exit 7"))
     said = samovar("build", "--quiet", str(file), status=1)
-    assert said.stderr.startswith(
-        "Error: environment 'two': the image cannot be made: the step 'command: exit 7' failed"
-    )
+    assert said.stderr.startswith("Error: environment 'two': the image cannot be made: the step 'command: exit 7'")
     leftovers = [image for image in json.loads(samovar("ls", "-o", "json").stdout) if image["kind"] == "leftover"]
     pruned = samovar("prune").stdout.split()
     assert {image["name"] for image in leftovers} <= set(pruned)
 
 
-def test_bad_input_of_the_command(fresh, tmp_path):
+def test_bad_input_of_the_command(filled, tmp_path):
     (tmp_path / "none.py").write_text("")
     assert "has no tasks" in samovar("build", str(tmp_path / "none.py"), status=2).stderr
     assert "does not exist" in samovar("build", str(tmp_path / "nowhere.py"), status=2).stderr
@@ -222,15 +227,23 @@ def test_nobody_answers_the_command(monkeypatch, tmp_path):
     assert "Error: no container engine answers" in samovar("ls", status=1).stderr
 
 
-def test_what_a_crash_left_behind_is_pruned(fresh):
+def test_what_a_crash_left_behind_is_pruned(filled):
+    async def settings() -> str:
+        order = dockerfile.settings_order(HostSettings({}, {}))
+        async with dockerapi.opened() as docker:
+            await build(docker, order, HostSettings({}, {}), lambda line: None)
+        return order.tag
+
+    left = asyncio.run(settings())
+    assert left in samovar("prune").stdout.split()
     found()
     labelled = f"{store.PROBE_LABEL}=1"
-    fresh.podman("run", f"--label={labelled}", "--network=none", f"samovar/base:{SUITE}", "true")
+    filled.podman("run", f"--label={labelled}", "--network=none", f"samovar/base:{SUITE}", "true")
     samovar("prune")
-    assert fresh.podman("ps", "--all", "--quiet", "--filter", f"label={labelled}") == ""
+    assert filled.podman("ps", "--all", "--quiet", "--filter", f"label={labelled}") == ""
 
 
-def test_an_image_that_has_gone_is_built_again(fresh):
+def test_an_image_that_has_gone_is_built_again(filled):
     async def twice() -> tuple[str, str]:
         spec = ImageSpec(python_version=VERSION, steps=(ImageStep("command", ("true",)),))
         async with dockerapi.opened() as docker, asyncio.timeout(SECONDS):

@@ -325,7 +325,7 @@ def test_a_base_without_any_python(images, tmp_path):
 
 def test_a_base_that_cannot_be_had(images):
     said = refused(flyte.Image.from_base("samovar-has-no-such/image:1"))
-    assert "samovar-has-no-such/image:1 is neither in the local store nor can it be pulled" in said
+    assert "the base image is not in the local store, and samovar-has-no-such/image:1 cannot be pulled: " in said
     assert "What to do" in said
 
 
