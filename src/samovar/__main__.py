@@ -12,16 +12,23 @@ from types import ModuleType
 
 from samovar.sdk import alias
 
-COMMANDS = frozenset({"images", "run"})
+COMMANDS = frozenset({"images", "run", "serve", "start", "status", "stop"})
 
 
 def main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in COMMANDS or arguments[0].startswith("-"):
         from samovar.cli.main import main as command  # only here: a script needs no click
 
+        _forget_working_directory()
         command(arguments or ["--help"])
     else:
         run_script(arguments[0], arguments[1:])
+
+
+def _forget_working_directory() -> None:
+    """``python -m`` puts it on the search path and the command ``samovar`` does not: one program, one version."""
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
 
 
 def run_script(path: str, arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG_CONFIG_HOME`` (``~/.config``).
 
     driver = "container"   # SAMOVAR_DRIVER: auto, process, container
+    endpoint = "none"      # SAMOVAR_ENDPOINT: the Unix socket of a service; none: always an engine of one's own
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
@@ -11,6 +12,7 @@ Read when an engine starts. Everything that is wrong in it is an InitializationE
 from __future__ import annotations
 
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +20,16 @@ from typing import Any, NamedTuple
 from samovar.core.pools import LEASE
 from samovar.errors import InitializationError
 
+NO_ENDPOINT = "none"
+"""The endpoint of whoever wants no service."""
+
 SHORTEST_LEASE = 2.0
 """Seconds; replicas give a sign of life every second."""
 
 
 class Settings(NamedTuple):
     driver: str = "auto"
+    endpoint: str = ""  # "": the service of this user, where it runs
     lease: float = LEASE  # seconds
 
 
@@ -41,6 +47,8 @@ def load() -> Settings:
     settings = Settings()
     if "driver" in given:
         settings = settings._replace(driver=str(given["driver"][1]))
+    if "endpoint" in given:
+        settings = settings._replace(endpoint=_endpoint(*given["endpoint"]))
     if "lease" in given:
         settings = settings._replace(lease=_lease(*given["lease"]))
     return settings
@@ -49,6 +57,31 @@ def load() -> Settings:
 def folder() -> Path:
     """The folder of the user's settings."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "samovar"
+
+
+def runtime_folder() -> Path:
+    """The folder of what belongs to a running service; private to this user, and gone after a restart of the machine.
+
+    InitializationError: somebody else has it.
+    """
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    path = Path(given) / "samovar" if given else Path(tempfile.gettempdir()) / f"samovar-{os.getuid()}-service"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o077:
+        raise _wrong(f"{path} must belong to this user alone; remove it, or set XDG_RUNTIME_DIR to another folder")
+    return path
+
+
+def socket_path() -> Path:
+    """Where the service of this user listens."""
+    return runtime_folder() / "service.sock"
+
+
+def _endpoint(where: str, value: Any) -> str:
+    text = str(value).removeprefix("unix://")
+    if text != NO_ENDPOINT and not text.startswith("/"):
+        raise _wrong(f"{where}={value!r}: it must be the path of a Unix socket, or {NO_ENDPOINT!r}")
+    return text
 
 
 def _file() -> tuple[Path, dict[str, Any]]:

@@ -96,6 +96,7 @@ class Bundle(msgspec.Struct, frozen=True):
     modules: tuple[str, ...] = ()  # imported at start, after the script
     cwd: str = ""
     digest: str = ""  # of the code that is named here
+    python: str = ""  # the interpreter that runs it, for images that ask for none
     images: tuple[tuple[str, ImageSpec], ...] = ()  # of the environments in it: replicas cannot read what these name
 
 

@@ -16,8 +16,7 @@ from click.testing import CliRunner, Result
 
 from samovar import errors
 from samovar.cli.main import cli
-from samovar.model import PoolStats
-from samovar.model import Phase
+from samovar.model import Phase, PoolStats
 from samovar.sdk import alias
 
 
@@ -63,16 +62,16 @@ class FakeHost:
         self.runs: list[FakeRun] = []
         self.contexts: list[dict[str, str] | None] = []
         self.closed: list[float] = []
-        self.driver = ""
+        self.driver = self.endpoint = ""
         self.waits: list[Callable[[], None]] = []
         self.closes: list[Callable[[], None]] = []
         self.report: Callable[[str], None] = lambda _: None
         self.on_log: Callable[[str, str, str], None] = lambda *_: None
 
     def open_host(
-        self, *, report: Callable[[str], None], on_log: Callable[[str, str, str], None], driver: str
+        self, *, report: Callable[[str], None], on_log: Callable[[str, str, str], None], driver: str, endpoint: str
     ) -> FakeHost:
-        self.report, self.on_log, self.driver = report, on_log, driver
+        self.report, self.on_log, self.driver, self.endpoint = report, on_log, driver, endpoint
         return self
 
     def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> FakeRun:
@@ -82,7 +81,7 @@ class FakeHost:
         return self.runs[-1]
 
     def stats(self) -> list[PoolStats]:
-        return [pool()]
+        return [pool()] if self.runs else []
 
     def close(self, grace: float = 2.0) -> None:
         self.closed.append(grace)

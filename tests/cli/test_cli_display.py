@@ -6,8 +6,7 @@ import io
 from typing import Any
 
 from samovar.cli.display import Lines, Rate, Screen
-from samovar.model import PoolStats
-from samovar.model import Phase
+from samovar.model import Phase, PoolStats
 
 
 def pool(**figures: Any) -> PoolStats:

@@ -43,9 +43,19 @@ class Talk:
         self.logs: list[tuple[str, str, str]] = []
         self.engine = Engine(self.keeper, str(folder), str(folder), lambda *log: self.logs.append(log))  # type: ignore[arg-type]
         self.outcomes: list[Outcome] = []
-        self.engine.start(TASK, b"in", (), Run("r1", None), self.outcomes.append)
+        self.is_running = False
+        self.engine.start(TASK, b"in", (), Run("r1", None, self))
         (self.boot,) = self.keeper.boots
         self.replica = self.boot["SAMOVAR_REPLICA"]
+
+    def running(self) -> None:
+        self.is_running = True
+
+    def logged(self, label: str, stream: str, text: str) -> None:
+        self.logs.append((label, stream, text))
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
 
     def connect(self) -> socket.socket:
         peer = socket.socket(socket.AF_UNIX)
@@ -88,6 +98,7 @@ def test_a_replica_is_welcomed_and_given_work(talk: Talk) -> None:
         assert isinstance(welcome, frames.Welcome)
         (run,) = talk.say(peer, frames.Ready(0.1))
         assert (run.task, run.body, run.attempt) == ("e.f", b"in", 1)
+        assert talk.is_running
         peer.sendall(replica_session().send([frames.Log(run.epoch, "stdout", "hi\n"), frames.Done(run.epoch, b"out")]))
         while not talk.outcomes:
             talk.turn()

@@ -53,15 +53,21 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, heard: Heard) -> Iterator[Hub]:
-    made = Hub(str(tmp_path / "engine.sock"), heard)
+def address(tmp_path: Path) -> str:
+    return str(tmp_path / "engine.sock")
+
+
+@pytest.fixture
+def hub(address: str, heard: Heard) -> Iterator[Hub]:
+    made = Hub(heard)
+    made.listen(address, "replica")
     yield made
     made.close()
 
 
 @pytest.fixture
-def peer(hub: Hub) -> Iterator[Peer]:
-    made = Peer(hub.address)
+def peer(hub: Hub, address: str) -> Iterator[Peer]:
+    made = Peer(address)
     yield made
     made.socket.close()
 
@@ -79,8 +85,8 @@ def linked(hub: Hub, heard: Heard, peer: Peer) -> Link:
     return heard.links[0]
 
 
-def test_only_the_owner_may_connect(hub: Hub) -> None:
-    assert stat.S_IMODE(os.stat(hub.address).st_mode) == 0o600
+def test_only_the_owner_may_connect(hub: Hub, address: str) -> None:
+    assert stat.S_IMODE(os.stat(address).st_mode) == 0o600
 
 
 def test_frames_are_handed_on(hub: Hub, heard: Heard, peer: Peer) -> None:

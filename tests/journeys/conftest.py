@@ -1,4 +1,7 @@
-"""Whole calls: a real engine in this process, real replica processes, the tasks of ``program``."""
+"""Whole calls: real engines, real replica processes, the tasks of ``program``.
+
+Each journey is made twice: with an engine in this process, and as a client of a service.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from samovar.host import EmbeddedHost, open_host
+from samovar.host import Host
+from samovar.host.embedded import EmbeddedHost
+from samovar.host.remote import RemoteHost
+from samovar.sdk import run as sdk_run
+
+from .services import running
 
 
 class Seen:
@@ -24,20 +32,35 @@ class Seen:
 _seen = Seen()
 
 
+def _hear(label: str, stream: str, text: str) -> None:
+    _seen.logs.append((label, stream, text))
+
+
 @pytest.fixture(scope="session")
-def _host() -> Iterator[EmbeddedHost]:
-    host = open_host(report=_seen.lines.append, on_log=lambda *log: _seen.logs.append(log))
+def _embedded() -> Iterator[Host]:
+    host = EmbeddedHost(_seen.lines.append, _hear)
     yield host
     host.close()
 
 
-@pytest.fixture
-def host(_host: EmbeddedHost) -> EmbeddedHost:
-    return _host
+@pytest.fixture(scope="session")
+def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with running(tmp_path_factory.mktemp("service")) as address:
+        host = RemoteHost(address, _seen.lines.append, _hear)
+        yield host
+        host.close()
+
+
+@pytest.fixture(params=["_embedded", "_service"])
+def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host of this process, for as long as a test."""
+    chosen: Host = request.getfixturevalue(request.param)
+    monkeypatch.setattr(sdk_run, "_opened", chosen)
+    return chosen
 
 
 @pytest.fixture
-def seen(_host: EmbeddedHost) -> Seen:
+def seen(host: Host) -> Seen:
     _seen.lines.clear()
     _seen.logs.clear()
     return _seen

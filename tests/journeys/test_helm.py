@@ -15,19 +15,19 @@ import pytest
 import uvloop
 
 import samovar as flyte
-from samovar.host import EmbeddedHost
+from samovar.host import Host
 
 from . import program
 from .conftest import until
 
 
-def test_nobody_waits_and_the_work_is_done(host: EmbeddedHost) -> None:
+def test_nobody_waits_and_the_work_is_done(host: Host) -> None:
     runs = [flyte.run(program.square, x=i) for i in range(100)]
     until(lambda: all(run.done() for run in runs))
     assert [run.result() for run in runs] == [i * i for i in range(100)]
 
 
-def test_many_threads_wait_at_once(host: EmbeddedHost) -> None:
+def test_many_threads_wait_at_once(host: Host) -> None:
     results: dict[int, list[int]] = {}
 
     def work(number: int) -> None:
@@ -41,14 +41,14 @@ def test_many_threads_wait_at_once(host: EmbeddedHost) -> None:
     assert results == {n: [(n * 1000 + i) ** 2 for i in range(50)] for n in range(8)}
 
 
-def test_a_wait_that_is_too_short_says_so_and_the_next_one_has_it(host: EmbeddedHost) -> None:
+def test_a_wait_that_is_too_short_says_so_and_the_next_one_has_it(host: Host) -> None:
     run = flyte.run(program.slow_square, x=3, seconds=0.3)
     with pytest.raises(TimeoutError, match=run.name):
         run._handle.wait(0.01)
     assert run.result() == 9
 
 
-def test_a_thread_waits_for_what_another_thread_aborts(host: EmbeddedHost) -> None:
+def test_a_thread_waits_for_what_another_thread_aborts(host: Host) -> None:
     run = flyte.run(program.slow_square, x=3, seconds=600.0)
     raised: list[BaseException] = []
 
@@ -73,7 +73,7 @@ async def several(base: int) -> list[int]:
     return [outputs[0] for outputs in await asyncio.gather(*[run.outputs.aio() for run in runs])]
 
 
-def test_event_loops_in_threads(host: EmbeddedHost) -> None:
+def test_event_loops_in_threads(host: Host) -> None:
     results: dict[int, list[int]] = {}
     threads = [
         threading.Thread(target=lambda base=base: results.update({base: asyncio.run(several(base))}))
@@ -87,12 +87,12 @@ def test_event_loops_in_threads(host: EmbeddedHost) -> None:
     assert results == {base: [(base + i) ** 2 for i in range(200)] for base in (0, 1000, 2000)}
 
 
-def test_a_loop_that_is_not_asyncios_own(host: EmbeddedHost) -> None:
+def test_a_loop_that_is_not_asyncios_own(host: Host) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(several(0)) == [i * i for i in range(200)]
 
 
-def test_calls_are_futures_and_coroutines(host: EmbeddedHost) -> None:
+def test_calls_are_futures_and_coroutines(host: Host) -> None:
     async def script() -> list[object]:
         first = await flyte.run.aio(program.square, x=1)
         second = await asyncio.create_task(flyte.run.aio(program.square, x=2))
@@ -107,7 +107,7 @@ def test_calls_are_futures_and_coroutines(host: EmbeddedHost) -> None:
     assert asyncio.run(flyte.run.aio(program.square, x=5)).result() == 25
 
 
-def test_a_loop_that_is_blocked_does_not_stop_the_engine(host: EmbeddedHost) -> None:
+def test_a_loop_that_is_blocked_does_not_stop_the_engine(host: Host) -> None:
     async def script() -> int:
         run = await flyte.run.aio(program.squares, n=200)  # its calls all pass the engine
         outputs = run.outputs.aio()
@@ -118,7 +118,7 @@ def test_a_loop_that_is_blocked_does_not_stop_the_engine(host: EmbeddedHost) -> 
     assert asyncio.run(script()) == 200
 
 
-def test_a_loop_that_is_gone_is_no_trouble(host: EmbeddedHost) -> None:
+def test_a_loop_that_is_gone_is_no_trouble(host: Host) -> None:
     async def script() -> flyte.Run:
         run = await flyte.run.aio(program.slow_square, x=4, seconds=0.3)
         run.outputs.aio()
@@ -132,7 +132,7 @@ class Interrupted(BaseException):
     pass
 
 
-def test_signals_in_the_middle_of_calls_tear_nothing(host: EmbeddedHost) -> None:
+def test_signals_in_the_middle_of_calls_tear_nothing(host: Host) -> None:
     armed = threading.Event()  # so that nothing is raised but inside of calls
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -57,6 +57,13 @@ def cli() -> None:
     help="What replicas are: processes, containers of Podman or Docker, or what each image needs (auto).  "
     "[default: SAMOVAR_DRIVER, the config file, auto]",
 )
+@click.option(
+    "--endpoint",
+    default=None,
+    metavar="SOCKET",
+    help="The Unix socket of the service to use; none: an engine of its own.  "
+    "[default: SAMOVAR_ENDPOINT, the config file, the service of this user where it runs]",
+)
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
     "--context",
@@ -143,6 +150,55 @@ def prune_images(bases: bool) -> None:
     from samovar.cli import images as command
 
     command.prune_images(bases)
+
+
+DRIVER = click.option(
+    "--driver",
+    type=click.Choice(["auto", "process", "container"]),
+    default=None,
+    help="What replicas are.  [default: SAMOVAR_DRIVER, the config file, auto]",
+)
+
+
+@cli.command("serve", short_help="Keep pools for the scripts of this user, in the foreground.")
+@DRIVER
+def serve(driver: str | None) -> None:
+    """Keep pools for all scripts and commands of this user on this machine, until Ctrl-C or SIGTERM.
+
+    While it runs, `samovar run` and scripts use its pools, which stay warm between them. What runs when it is told to
+    end has 10 seconds; a second signal does not wait.
+    """
+    from samovar.cli import service  # only here and below: keep `samovar --help` light
+
+    service.serve(driver or "")
+
+
+@cli.command("start", short_help="The same in the background.")
+@DRIVER
+def start(driver: str | None) -> None:
+    """Start the service of `samovar serve` in the background, if it does not run."""
+    from samovar.cli import service
+
+    service.start(driver or "")
+
+
+@cli.command("stop", short_help="End the service.")
+@click.option("--grace", default=10.0, show_default=True, help="Seconds that what runs has to end; then it is aborted.")
+def stop(grace: float) -> None:
+    """End the service, and with it its pools."""
+    from samovar.cli import service
+
+    service.stop(grace)
+
+
+@cli.command("status", short_help="Show whether the service runs, and its pools.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def status(context: click.Context, output: str) -> None:
+    """Show whether the service runs, and its pools. Exit status: 0, or 3 where none runs."""
+    from samovar.cli import service
+
+    service.status(context, output)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -37,6 +37,7 @@ class RunOptions(NamedTuple):
     progress: bool = True
     logs: bool = True
     driver: str = ""
+    endpoint: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
@@ -55,6 +56,7 @@ class RunOptions(NamedTuple):
             progress=not (quiet or given["no_progress"]),
             logs=bool(given["log"]) and not quiet,
             driver=given["driver"] or "",
+            endpoint=given["endpoint"] or "",
         )
 
 
@@ -123,11 +125,13 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     host: Host | None = None
     handle: RunHandle | None = None
     try:
-        host = cast("Host", open_host(report=view.report, on_log=view.log, driver=settings.driver))
+        opened = open_host(report=view.report, on_log=view.log, driver=settings.driver, endpoint=settings.endpoint)
+        host = cast("Host", opened)
+        pools = Pools(host)
         context = dict(settings.context) if settings.context else None
         handle = host.start(task, inputs, settings.name, context)
         view.begin(handle.name, task.name)
-        result = _watch(host, handle, view)
+        result = _watch(pools, handle, view)
     except Stopped as stop:
         _interrupt(stop, host, handle, view)
         return stop.status
@@ -143,39 +147,58 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     return SUCCESS
 
 
-def _watch(host: Host, handle: RunHandle, view: display.Display) -> Any:
+class Pools:
+    """The pools as they have changed since this command began: a service has others, and has run others."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._before = {pool.name: pool for pool in host.stats()}
+
+    def __call__(self) -> Sequence[PoolStats]:
+        """Nothing where the engine is too busy to say, because a display is no reason to fail."""
+        try:
+            now = self._host.stats()
+        except TimeoutError:
+            return ()
+        return [self._since(pool) for pool in now if pool != self._before.get(pool.name)]
+
+    def _since(self, pool: PoolStats) -> PoolStats:
+        before = self._before.get(pool.name)
+        if before is None:
+            return pool
+        return pool._replace(
+            done=pool.done - before.done,
+            failed=pool.failed - before.failed,
+            cold=pool.cold - before.cold,
+            warm=pool.warm - before.warm,
+        )
+
+
+def _watch(pools: Pools, handle: RunHandle, view: display.Display) -> Any:
     while True:
         try:
             result = handle.wait(TICK)
         except TimeoutError:
             if not handle.phase.is_terminal:
-                view.update(time.monotonic(), handle.phase, _stats(host))
+                view.update(time.monotonic(), handle.phase, pools())
                 continue
-            result = _settled(host, handle, view)
+            result = _settled(pools, handle, view)
         except Exception:
-            view.end(time.monotonic(), _final(handle.phase, Phase.FAILED), _stats(host))
+            view.end(time.monotonic(), _final(handle.phase, Phase.FAILED), pools())
             raise
-        pools = _stats(host)
-        view.update(time.monotonic(), handle.phase, pools)
-        view.end(time.monotonic(), _final(handle.phase, Phase.SUCCEEDED), pools)
+        at_last = pools()
+        view.update(time.monotonic(), handle.phase, at_last)
+        view.end(time.monotonic(), _final(handle.phase, Phase.SUCCEEDED), at_last)
         return result
 
 
-def _settled(host: Host, handle: RunHandle, view: display.Display) -> Any:
+def _settled(pools: Pools, handle: RunHandle, view: display.Display) -> Any:
     """The run ended between the time-out and the look at its phase, or its own error is a TimeoutError."""
     try:
         return handle.wait(TICK)
     except Exception:
-        view.end(time.monotonic(), handle.phase, _stats(host))
+        view.end(time.monotonic(), handle.phase, pools())
         raise
-
-
-def _stats(host: Host) -> Sequence[PoolStats]:
-    """The pools; nothing where the engine is too busy to say, because a display is no reason to fail."""
-    try:
-        return host.stats()
-    except TimeoutError:
-        return ()
 
 
 def _final(phase: Phase, otherwise: Phase) -> Phase:

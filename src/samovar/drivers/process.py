@@ -29,7 +29,7 @@ from samovar.drivers.output import OnOutput, Output
 from samovar.drivers.private import PrivateFolder
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import venv
-from samovar.model import Environment, Exit, ImageSpec
+from samovar.model import Bundle, Environment, Exit, ImageSpec
 from samovar.ports import Report
 
 RUNTIME = ("-P", "-c", "from samovar.runtime.main import main; main()")
@@ -81,9 +81,10 @@ class ProcessDriver:
             raise ReplicaStartError(f"{_of(environment)}: the driver is closed", replica)
         if replica in self._replicas:
             raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
-        python = self._pythons[environment.image]
+        python = _interpreter(self._pythons[environment.image], environment.bundle)
         started = _Replica(replica, self._on_output, self._removals)
-        given = {**_python_variables(python), **variables(environment, boot), family.VARIABLE: started.family}
+        own = _python_variables(python, environment.bundle)
+        given = {**own, **variables(environment, boot), family.VARIABLE: started.family}
         try:
             given.update(self._secret_files(started, environment))
             started.spawn([python, *self._command], given, environment)
@@ -292,13 +293,23 @@ def variables(environment: Environment, boot: Mapping[str, str]) -> dict[str, st
     return own
 
 
-def _python_variables(python: str) -> dict[str, str]:
+def _interpreter(python: str, bundle: Bundle) -> str:
+    """Where the image asks for nothing it is the script's own, which may be another than this engine's."""
+    if python == sys.executable and bundle.python and os.access(bundle.python, os.X_OK):
+        return bundle.python
+    return python
+
+
+def _python_variables(python: str, bundle: Bundle) -> dict[str, str]:
     """What this Python needs to find samovar and its own commands."""
-    if python != sys.executable:
-        home = Path(python).parent
-        path = os.pathsep.join([str(home), os.environ.get("PATH", os.defpath)])
-        return {"VIRTUAL_ENV": str(home.parent), "PATH": path}
-    return {"PYTHONPATH": _python_path(os.environ.get("PYTHONPATH", ""))}
+    if python == sys.executable:
+        return {"PYTHONPATH": _python_path(os.environ.get("PYTHONPATH", ""))}
+    home = Path(python).parent
+    path = os.pathsep.join([str(home), os.environ.get("PATH", os.defpath)])
+    found = {"VIRTUAL_ENV": str(home.parent), "PATH": path}
+    if python == bundle.python:  # a script's: it has samovar, or has found it where the bundle says
+        found["PYTHONPATH"] = os.pathsep.join(bundle.sys_path)
+    return found
 
 
 @functools.cache

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
 
+ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
+
 
 class Clients:
     def __init__(self, engine: Engine) -> None:
         self.on_shutdown: Callable[[float], None] | None = None  # takes the grace, in seconds
         self.driver = ""  # its name, for people
+        self._refusing = False
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -52,6 +55,10 @@ class Clients:
         for starter in self._links.pop(link, {}).values():
             starter.link = None
 
+    def refuse(self) -> None:
+        """Nothing new is started from here on."""
+        self._refusing = True
+
     def note(self, text: str) -> None:
         """A line of progress, to all."""
         for link in self._links:
@@ -76,8 +83,9 @@ class Clients:
 
     def _start(self, link: Link, frame: frames.Start) -> None:
         task = link.tasks.get(frame.ref)
-        if task is None:
-            self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=UNKNOWN_TASK))
+        if task is None or self._refusing:
+            failure = UNKNOWN_TASK if task is None else ENDING
+            self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = self._links[link][frame.call] = RemoteStarter(self, link, frame.call)
         run = Run(frame.name, frame.context, starter)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from samovar.engine.engine import Engine
+from samovar.engine.hub import Hub
 from samovar.engine.turn import Turn
 
 TICK = 0.05  # seconds
@@ -33,6 +33,16 @@ class Awaited(Protocol):
     """What a thread waits for."""
 
     outcome: Any  # None until it is there
+
+
+class Driven(Protocol):
+    """An engine, or what stands for it in this process; ``flush`` and ``tick`` are called in a turn."""
+
+    hub: Hub
+
+    def flush(self) -> None: ...
+
+    def tick(self) -> None: ...
 
 
 class Helm:
@@ -50,7 +60,7 @@ class Helm:
         self._batch = _BATCHES[0]
         self._thread = threading.Thread(target=self._run, name="samovar-engine", daemon=True)
 
-    def start(self, engine: Engine) -> None:
+    def start(self, engine: Driven) -> None:
         self._engine = engine
         self._hub = engine.hub
         self._gate.register(engine.hub.fileno(), select.EPOLLIN)

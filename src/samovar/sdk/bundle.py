@@ -71,6 +71,7 @@ def _find() -> Bundle:
         sys_path=_search_path(root),
         cwd=os.getcwd(),
         digest=_digest(main, root),
+        python=sys.executable,
     )
 
 

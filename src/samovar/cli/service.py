@@ -1,0 +1,82 @@
+"""``samovar serve``, ``start``, ``stop`` and ``status``: the service of this user on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import click
+
+from samovar.cli.display import pool_table
+from samovar.errors import InitializationError
+from samovar.host import service
+from samovar.host.remote import RemoteHost
+
+NOT_RUNNING = 3
+"""Exit status of ``status`` where none runs, as for other services."""
+
+
+def serve(driver: str) -> None:
+    with _errors():
+        service.serve(lambda line: print(f"samovar: {line}", file=sys.stderr, flush=True), driver)
+
+
+def start(driver: str) -> None:
+    with _errors():
+        running = service.find()
+        if running is None:
+            running = service.start(driver)
+            click.echo(f"started: {_about(running)}; log {service.log_path()}")
+        else:
+            click.echo(f"runs already: {_about(running)}")
+        running.close()
+
+
+def stop(grace: float) -> None:
+    with _errors():
+        running = service.find()
+        if running is None:
+            click.echo("no service runs")
+            return
+        pid = running.service.pid
+        ended = service.stop(running, grace)
+        running.close()
+        if not ended:
+            raise InitializationError("InitializationError", f"the service has not ended; end process {pid}")
+        click.echo("stopped")
+
+
+def status(context: click.Context, output: str) -> None:
+    with _errors():
+        running = service.find()
+        if running is None:
+            click.echo("{}" if output == "json" else "no service runs; `samovar start` starts one")
+            context.exit(NOT_RUNNING)
+        pools = running.stats()
+        about = running.service
+        running.close()
+    if output == "json":
+        described = {"pid": about.pid, "driver": about.driver, "endpoint": running.engine.address}
+        seconds = round(time.time() - about.started_at, 1)
+        click.echo(json.dumps({**described, "seconds": seconds, "pools": [pool._asdict() for pool in pools]}, indent=2))
+        return
+    click.echo(_about(running))
+    click.echo(pool_table(pools) if pools else "no pools")
+
+
+def _about(running: RemoteHost) -> str:
+    about = running.service
+    seconds = time.time() - about.started_at
+    return f"process {about.pid}, driver {about.driver}, for {seconds:.0f} s, at {running.engine.address}"
+
+
+class _errors:
+    """What cannot be done is one message and exit status 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InitializationError | TimeoutError):
+            raise click.ClickException(str(error)) from error

@@ -1,0 +1,32 @@
+"""An engine inside the process of a script or of the command: it starts at the first run and ends with the process."""
+
+from __future__ import annotations
+
+from samovar.engine.engine import Engine, OnLog
+from samovar.host.host import Host
+from samovar.host.station import Station
+from samovar.model import PoolStats
+from samovar.ports import Report
+from samovar.wire.blobs import Blobs
+
+
+class EmbeddedHost(Host):
+    """InitializationError: a setting, or the name of the driver, is wrong."""
+
+    engine: Engine
+
+    def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
+        self.station = station = Station(report, on_log, driver)
+        super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
+
+    def stats(self) -> list[PoolStats]:
+        with self.turn:
+            return self.engine.stats()
+
+    def close(self, grace: float = 2.0) -> None:
+        """Abort what runs, stop every replica; returns when nothing is left. A second call, after the first was
+        interrupted, ends the work of the first at once.
+        """
+        self.closed = True
+        self.station.close(grace)
+        self.turn.release_signals()

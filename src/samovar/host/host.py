@@ -1,0 +1,114 @@
+"""What runs of this process need, wherever their engine is.
+
+Callers pickle and unpickle in their own threads, outside of the engine's turn; what the engine gets is bytes. Whoever
+waits for a result runs the engine meanwhile, or what stands for it here (``engine.helm``).
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import threading
+from typing import Any, Protocol
+
+from samovar import errors
+from samovar.engine.engine import OnLog
+from samovar.engine.helm import Driven, Helm
+from samovar.engine.turn import Turn
+from samovar.engine.work import Run
+from samovar.host.handle import Convert, Handle
+from samovar.model import Phase, PoolStats, TaskSpec
+from samovar.sdk.pending import Pending
+from samovar.sdk.task import Task
+from samovar.wire import payload
+from samovar.wire.blobs import Blobs
+
+
+class Runs(Driven, Protocol):
+    """An engine, or what stands for it; to be touched in a turn."""
+
+    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run) -> int: ...
+
+    def abort(self, action: int, reason: str) -> None: ...
+
+    def phase(self, action: int) -> Phase | None: ...
+
+
+class Host:
+    """Implements ``samovar.sdk.controller.Host``; the base of ``EmbeddedHost`` and ``RemoteHost``."""
+
+    def __init__(self, engine: Runs, turn: Turn, helm: Helm, blobs: Blobs, on_log: OnLog) -> None:
+        self.engine = engine
+        self.turn = turn
+        self.helm = helm
+        self.blobs = blobs
+        self.on_log = on_log
+        self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
+        self.closed = False
+        self._prefix = f"r{os.urandom(4).hex()}"
+        self._numbers = itertools.count(1)
+        turn.keep_signals()
+        gc.freeze()  # what is imported by now stays; with a million live futures each full collection would cost
+        gc.set_threshold(50_000, 50, 50)
+
+    def start(
+        self,
+        task: Task[Any, Any],
+        inputs: dict[str, Any],
+        name: str = "",
+        context: dict[str, str] | None = None,
+    ) -> Handle:
+        if self.closed:
+            raise errors.InitializationError("InitializationError", "this process is ending: no run can start")
+        spec = task.spec
+        body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
+        handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
+        run = Run(handle.name, context, handle)
+        if not self.helm.is_taken:
+            self.turn.keep_signals()
+        with self.turn:
+            handle.action = self.engine.start(spec, body, blobs, run)
+            self.helm.submitted()
+        return handle
+
+    def wait(self, handle: Handle, timeout: float | None) -> None:
+        """Return when the outcome is there, or after ``timeout`` seconds."""
+        if not self.helm.is_taken:
+            self.turn.keep_signals()
+        if self.helm.steer(handle, timeout):
+            return
+        with self.helm.following():
+            with self.turn:
+                if handle.outcome is not None:
+                    return
+                handle.arrived = handle.arrived or threading.Event()
+            handle.arrived.wait(timeout)
+
+    def watch(self, handle: Handle, pending: Pending, convert: Convert) -> bool:
+        """Resolve ``pending`` when the outcome comes. False: it is there."""
+        with self.turn:
+            if handle.outcome is not None:
+                return False
+            handle.watchers += ((pending, convert),)
+            self.helm.board(pending.get_loop())
+            return True
+
+    def finished(self, handle: Handle) -> None:
+        """Called in a turn."""
+        self.helm.arrived()
+        if handle.arrived is not None:
+            handle.arrived.set()
+        if handle.watchers:
+            self.turn.after.append(handle.tell_watchers)
+
+    def abort(self, handle: Handle, reason: str) -> None:
+        with self.turn:
+            self.engine.abort(handle.action, reason)
+            self.engine.flush()
+
+    def stats(self) -> list[PoolStats]:
+        raise NotImplementedError
+
+    def close(self, grace: float = 2.0) -> None:
+        raise NotImplementedError

@@ -1,0 +1,177 @@
+"""A service: a station that clients come to, so that pools stay warm from one script to the next.
+
+One runs for a user on a machine, in the foreground (``samovar serve``) or in the background (``samovar start``). A lock
+tells whether one does; who holds it owns the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from samovar import config, errors
+from samovar.host.remote import RemoteHost
+from samovar.host.station import Station
+
+GRACE = 10.0
+"""Seconds that what runs has to end after SIGTERM."""
+
+START_SECONDS = 20.0
+"""How long a service in the background may take until it answers."""
+
+_LOOK = 0.02  # seconds
+
+
+def serve(say: Callable[[str], None], driver: str = "") -> None:
+    """Serve until a signal or a client ends it. InitializationError: one runs already, or a setting is wrong."""
+    address = config.socket_path()
+    with _alone(address):
+
+        def report(line: str) -> None:
+            say(line)
+            with station.turn:
+                station.engine.clients.note(line)
+                station.engine.flush()
+
+        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver)
+        ending = _Ending()
+        station.engine.clients.driver = station.driver
+        station.engine.clients.on_shutdown = ending.ask
+        address.unlink(missing_ok=True)  # of one that was killed: we have the lock
+        with station.turn:
+            station.engine.hub.listen(str(address), "client")
+        say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
+        try:
+            grace = ending.wait()
+            with station.turn:
+                station.engine.clients.refuse()
+            if station.engine.is_busy:
+                say(f"finishing what runs, for at most {grace:g} s; once more ends it at once")
+            ending.until(lambda: not station.engine.is_busy, grace)
+        finally:
+            address.unlink(missing_ok=True)
+            station.close(0.5)
+        say("ended")
+
+
+def start(driver: str = "") -> RemoteHost:
+    """Start a service in the background and connect to it. InitializationError, with the end of its log: it does not
+    answer.
+    """
+    log = log_path()
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "samovar", "serve", *(["--driver", driver] if driver else [])]
+    with open(log, "ab") as file:
+        began = file.tell()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=Path.home()
+        )
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        if (service := find()) is not None:
+            return service
+        time.sleep(_LOOK)
+    process.kill()
+    with open(log, errors="replace") as file:
+        file.seek(began)
+        said = file.read()[-2000:].strip()
+    raise errors.InitializationError("InitializationError", f"the service has not started; its log {log} says:\n{said}")
+
+
+def find() -> RemoteHost | None:
+    """A connection to the service of this user; None: none runs. InitializationError: one of another version does."""
+    with contextlib.suppress(OSError):
+        return RemoteHost(str(config.socket_path()), lambda _: None, lambda *_: None)
+    return None
+
+
+def stop(service: RemoteHost, grace: float) -> bool:
+    """End a service: what runs has ``grace`` seconds. False: it has not ended."""
+    service.shut_down(grace)
+    end = time.monotonic() + grace + START_SECONDS
+    while not service.is_gone and time.monotonic() < end:
+        time.sleep(_LOOK)
+    with contextlib.suppress(TimeoutError):
+        _await_unlock(end)
+        return True
+    return False
+
+
+def log_path() -> Path:
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "samovar" / "service.log"
+
+
+class _Ending:
+    """Waits, in the main thread, for whatever ends a service; a second signal does not wait for anything."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._again = threading.Event()
+        self._grace = GRACE
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+
+    def ask(self, grace: float) -> None:
+        """By a client."""
+        self._grace = grace
+        self._asked.set()
+
+    def wait(self) -> float:
+        """The grace, in seconds."""
+        self._asked.wait()
+        return self._grace
+
+    def until(self, done: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not done() and not self._again.is_set() and time.monotonic() < end:
+            self._again.wait(_LOOK)
+
+    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            self._again.set()
+        self._asked.set()
+
+
+@contextlib.contextmanager
+def _alone(address: Path):  # type: ignore[no-untyped-def]
+    """Hold the lock. InitializationError: another service does."""
+    with open(_lock_path(address), "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.InitializationError(
+                "InitializationError", f"a service of this user runs already, at {address}; `samovar stop` ends it"
+            ) from None
+        yield
+
+
+def _await_unlock(end: float) -> None:
+    """TimeoutError: the lock is still held."""
+    with open(_lock_path(config.socket_path()), "a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise TimeoutError from None
+                time.sleep(_LOOK)
+
+
+def _lock_path(address: Path) -> Path:
+    return address.with_suffix(".lock")
+
+
+def _say_lines(say: Callable[[str], None], label: str, text: str) -> None:
+    for line in text.splitlines():
+        say(f"[{label}] {line}")

@@ -1,0 +1,229 @@
+"""A service: pools that outlive scripts, and what happens when either end goes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import services
+from .conftest import until
+
+SECONDS = 60
+
+PROGRAM = """
+import asyncio, os, pathlib
+import samovar as flyte
+env = flyte.TaskEnvironment(name="kept", reusable=flyte.ReusePolicy(replicas=1, idle_ttl=600))
+loads = 0
+
+@env.task
+async def load() -> int:
+    global loads
+    loads += 1
+    return loads
+
+@env.task
+async def mark(path: str) -> None:
+    (pathlib.Path(path) / "began").touch()
+    while not (pathlib.Path(path) / "go").exists():
+        await asyncio.sleep(0.01)
+    (pathlib.Path(path) / "ended").touch()
+
+if __name__ == "__main__":
+    print(flyte.run(load).result())
+"""
+
+
+class Home:
+    """A user's home with a program in it, and the command."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.script = path / "program.py"
+        self.script.write_text(PROGRAM)
+        self.variables = services.variables(path)
+
+    def python(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        environment = {**self.variables, **variables}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    def samovar(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "samovar", *arguments, **variables)
+
+    def load(self) -> str:
+        done = self.python(str(self.script))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def status(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.samovar("status", "-o", "json").stdout)
+        return found
+
+    def begin(self, task: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "samovar", "run", str(self.script), task, *arguments]
+        return subprocess.Popen(command, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def is_alive(pid: object) -> bool:
+    """Not so for a zombie that nobody has reaped yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def served(home: Home) -> Iterator[Home]:
+    with services.running(home.path):
+        yield home
+
+
+def test_a_second_script_meets_a_warm_replica_and_its_state(served: Home) -> None:
+    assert [served.load() for _ in range(3)] == ["1", "2", "3"]
+    done = served.samovar("run", str(served.script), "load")
+    assert done.stdout == "4\n"
+    assert "1 task done, 0 cold, 1 warm" in done.stderr
+    (pool,) = served.status()["pools"]  # type: ignore[misc]
+    assert (pool["ready"], pool["cold"], pool["done"]) == (1, 1, 4)
+
+
+def test_changed_code_has_a_pool_of_its_own(served: Home) -> None:
+    assert served.load() == "1"
+    served.script.write_text(PROGRAM.replace("loads += 1", "loads += 10"))
+    assert served.load() == "10"
+    served.script.write_text(PROGRAM)
+    assert served.load() == "2"
+
+
+def test_whoever_wants_an_engine_of_its_own_has_one(served: Home) -> None:
+    assert served.load() == "1"
+    assert served.python(str(served.script), SAMOVAR_ENDPOINT="none").stdout == "1\n"
+    assert served.samovar("run", "--driver", "process", str(served.script), "load").stdout == "1\n"
+    assert served.samovar("run", "--endpoint", "none", str(served.script), "load").stdout == "1\n"
+
+
+def test_an_endpoint_that_is_wrong_or_not_there(home: Home) -> None:
+    done = home.samovar("run", "--endpoint", "/nowhere/sock", str(home.script), "load")
+    assert done.returncode == 2
+    assert "no service answers at /nowhere/sock: No such file or directory" in done.stderr
+    assert "start one with `samovar start`" in done.stderr
+    done = home.python(str(home.script), SAMOVAR_ENDPOINT="there")
+    assert "SAMOVAR_ENDPOINT='there': it must be the path of a Unix socket, or 'none'" in done.stderr
+    both = home.samovar("run", "--endpoint", "/s", "--driver", "process", str(home.script), "load")
+    assert (both.returncode, "not both" in both.stderr) == (2, True)
+
+
+def test_start_status_stop(home: Home) -> None:
+    assert home.samovar("status").returncode == 3
+    assert home.samovar("stop").stdout == "no service runs\n"
+    started = home.samovar("start")
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.startswith("started: process ")
+    try:
+        again = home.samovar("start")
+        assert again.stdout.startswith("runs already: process ")
+        second = home.samovar("serve")
+        assert second.returncode == 1
+        assert "a service of this user runs already" in second.stderr
+        assert home.load() == "1"
+        status = home.samovar("status")
+        assert status.returncode == 0
+        assert "kept@" in status.stdout
+        pid = home.status()["pid"]
+    finally:
+        assert home.samovar("stop").stdout == "stopped\n"
+    until(lambda: not is_alive(pid))
+    assert home.samovar("status").returncode == 3
+    assert "ended" in (home.path / "state" / "samovar" / "service.log").read_text()
+
+
+def test_a_service_that_cannot_start_says_why(home: Home) -> None:
+    done = home.samovar("start", SAMOVAR_LEASE="soon")
+    assert done.returncode == 1
+    assert "SAMOVAR_LEASE='soon'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_goes_on_without_its_client(served: Home) -> None:
+    client = served.begin("mark", "--path", str(served.path))
+    until(lambda: (served.path / "began").exists())
+    client.kill()
+    client.communicate(timeout=SECONDS)
+    (served.path / "go").touch()
+    until(lambda: (served.path / "ended").exists())
+    assert served.load() == "1"
+
+
+def test_ctrl_c_aborts_the_run_and_leaves_the_service(served: Home) -> None:
+    client = served.begin("mark", "--path", str(served.path))
+    until(lambda: (served.path / "began").exists())
+    client.send_signal(signal.SIGINT)
+    _, said = client.communicate(timeout=SECONDS)
+    assert client.returncode == 130, said
+    assert served.load() == "1"  # the slot is free
+    assert not (served.path / "ended").exists()
+
+
+def test_a_client_is_told_when_the_service_is_killed(home: Home) -> None:
+    process, _ = services.begin(home.path)
+    client = home.begin("mark", "--path", str(home.path))
+    until(lambda: (home.path / "began").exists())
+    process.kill()
+    process.communicate(timeout=SECONDS)
+    _, said = client.communicate(timeout=SECONDS)
+    assert client.returncode == 1
+    assert "service.sock is gone, and what became of the run is not known here" in said
+    with services.running(home.path):  # what the dead one left behind is no obstacle
+        assert home.load() == "1"
+
+
+@pytest.mark.parametrize("grace", ["10", "0"])
+def test_what_runs_may_end_within_the_grace(home: Home, grace: str) -> None:
+    process, _ = services.begin(home.path)
+    client = home.begin("mark", "--path", str(home.path))
+    until(lambda: (home.path / "began").exists())
+    stopping = subprocess.Popen([sys.executable, "-m", "samovar", "stop", "--grace", grace], env=home.variables)
+    if grace == "10":
+        assert process.stderr is not None
+        assert "finishing what runs, for at most 10 s" in process.stderr.readline()
+        late = home.samovar("run", str(home.script), "load")
+        assert "the service ends, and starts no run any more" in late.stderr
+        (home.path / "go").touch()
+    _, said = client.communicate(timeout=SECONDS)
+    assert stopping.wait(SECONDS) == 0
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert client.returncode == (0 if grace == "10" else 1), said
+    assert (home.path / "ended").exists() == (grace == "10")
+
+
+def test_a_stranger_at_the_socket_is_refused(served: Home) -> None:
+    address = served.path / "run" / "samovar" / "service.sock"
+    assert os.stat(address).st_mode & 0o777 == 0o600
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(SECONDS)
+        stranger.connect(str(address))
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert stranger.recv(100) == b""
+    assert served.load() == "1"
+
+
+def test_a_folder_that_others_can_enter_is_refused(home: Home) -> None:
+    (home.path / "run" / "samovar").mkdir(mode=0o755)
+    done = home.samovar("status")
+    assert done.returncode == 1
+    assert "must belong to this user alone" in done.stderr
