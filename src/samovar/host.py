@@ -137,8 +137,9 @@ class EmbeddedHost:
 
     def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
         settings = config.load()
-        self.folder = tempfile.mkdtemp(prefix="samovar-")
-        folder, self._blobs_lock = _blob_folder()
+        self.folder, socket_lock = _own_folder(tempfile.gettempdir())
+        folder, blobs_lock = _own_folder("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+        self._locks = (socket_lock, blobs_lock)
         self.blobs = Blobs(folder, spares=True)
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.turn = Turn()
@@ -240,12 +241,12 @@ class EmbeddedHost:
     def _remove_folders(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.blobs.folder, ignore_errors=True)
-        self._blobs_lock.close()
+        for lock in self._locks:
+            lock.close()
 
 
-def _blob_folder() -> tuple[str, Any]:
-    """A folder on a tmpfs where there is one, with a lock that shows it is in use; folders of dead engines go."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+def _own_folder(base: str) -> tuple[str, Any]:
+    """A new folder, with a lock that shows it is in use; what dead engines have left beside it goes."""
     prefix = f"samovar-{os.getuid()}-"
     for name in os.listdir(base):
         if name.startswith(prefix):
