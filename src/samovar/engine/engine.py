@@ -44,6 +44,7 @@ from samovar.engine.links import Homes, Link
 from samovar.engine.work import Outcome, Run, Work
 from samovar.model import RUNNING, Environment, Exit, Failure, Phase, TaskSpec
 from samovar.wire import frames
+from samovar.wire.blobs import adopt
 
 _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 
@@ -219,6 +220,7 @@ class Engine:
         self._links[hello.replica] = link
         del self._tokens[hello.replica]
         environment = self._environments[hello.replica.rpartition("-")[0]]
+        link.is_bounded = environment.limits.memory is not None
         self._send(link, frames.Welcome(environment.bundle, self._blobs))
 
     def _is_token_of(self, replica: str, token: str) -> bool:
@@ -240,6 +242,8 @@ class Engine:
         if parent is None or parent.epoch != frame.parent or declared is None:
             self._send(link, frames.Answer(frame.call, failure=ABORTED))
             return
+        if frame.blobs and link.is_bounded:
+            self._adopt(frame.blobs)
         run = parent.run
         work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
@@ -257,6 +261,8 @@ class Engine:
         if work is None:
             return self._discard(frame.blobs)
         if work.epoch == frame.epoch:
+            if frame.blobs and link.is_bounded:
+                self._adopt(frame.blobs)
             work.result = frame.body
             work.result_blobs = frame.blobs
         else:
@@ -378,6 +384,12 @@ class Engine:
             return Failure("user", "OOMError", text, worker=replica)
         output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
         return Failure("system", "RuntimeSystemError", f"{text} {ended}{output}", worker=replica)
+
+    def _adopt(self, blobs: tuple[str, ...]) -> None:
+        """They count no longer as memory of the replica that wrote them."""
+        for name in blobs:
+            with contextlib.suppress(OSError):  # whoever reads it will see what is wrong
+                adopt(self._blobs, name)
 
     def _discard(self, blobs: tuple[str, ...]) -> None:
         """Soon, and out of the way: giving back the memory of a large file takes a while."""

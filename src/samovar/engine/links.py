@@ -26,6 +26,7 @@ class Link:
         self.fd = sock.fileno()
         self.session = engine_session()
         self.replica = ""  # after a good handshake
+        self.is_bounded = False  # its environment bounds the memory of the replica
         self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes
