@@ -1,4 +1,4 @@
-"""The tasks that are measured: two replicas, each of a hundred executions at a time."""
+"""The tasks that are measured: on two replicas, each of a hundred executions at a time, and on a fresh one each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import samovar
 env = samovar.TaskEnvironment(
     "bench", reusable=samovar.ReusePolicy(replicas=2, concurrency=100, idle_ttl=600, scaledown_ttl=600)
 )
+fresh = samovar.TaskEnvironment("bench-fresh")
 
 
 @env.task
@@ -48,3 +49,8 @@ async def fan(count: int) -> float:
     taken = time.perf_counter() - started
     assert results == list(range(count))
     return taken
+
+
+@fresh.task
+async def once(x: int) -> int:
+    return x

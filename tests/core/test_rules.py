@@ -310,6 +310,19 @@ def test_a_parked_parent_is_innocent_and_its_children_go() -> None:
     assert bench.assigned(parent)[-1].attempt == 2
 
 
+def test_those_that_hold_a_slot_are_the_ones_that_may_have_killed_a_replica() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    parent, other = bench.submit(), bench.submit()
+    assert bench.pools.running_on("p-1") == [parent, other]
+    child = bench.submit(parent=parent)
+    assert bench.pools.running_on("p-1") == [other, child]
+    bench(Abort(other))
+    assert bench.pools.running_on("p-1") == [child]
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.pools.running_on("p-1") == []
+
+
 def test_a_parent_that_waits_to_resume_loses_its_replica() -> None:
     bench = Bench()
     bench.pool(ready=1)

@@ -138,3 +138,21 @@ def test_wake_ends_a_poll_once(hub: Hub) -> None:
     hub.wake()
     turn(hub)
     assert hub.poll(0) == []
+
+
+def test_one_that_has_gone_takes_nobody_along_who_has_its_descriptor(hub: Hub, heard: Heard, peer: Peer) -> None:
+    gone = linked(hub, heard, peer)
+    second = Peer(hub.address)
+    hub.drop(gone)
+    second.send(HELLO)
+    while len(heard.links) < 2:
+        turn(hub)
+    assert heard.links[-1].fd == gone.fd
+    hub.drain(gone)
+    hub.await_room(gone)
+    gone.close()
+    second.send(frames.Ready(0.1))
+    turn(hub)
+    assert heard.frames[-1] == frames.Ready(0.1)
+    assert heard.gone == [gone]
+    second.socket.close()

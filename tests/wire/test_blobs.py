@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from samovar.wire import blobs as module
-from samovar.wire.blobs import Blobs
+from samovar.wire.blobs import Blobs, adopt
 
 A, B = b"a" * 10_000, b"b" * 5_000
 
@@ -27,6 +29,25 @@ def test_a_consumed_blob_is_gone_at_once_and_its_map_stays(tmp_path: Path) -> No
     mapped = plain.map(plain.write(memoryview(A)), consume=True)
     assert files(plain) == {}
     assert mapped[:] == A
+
+
+def test_of_a_blob_that_cannot_be_written_nothing_stays(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        blobs.write(memoryview(A))
+    assert files(blobs) == {}
+
+
+def test_the_group_reads_a_blob_whatever_the_umask(blobs: Blobs) -> None:
+    umask = os.umask(0o077)
+    try:
+        name = blobs.write(memoryview(A))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(os.stat(os.path.join(blobs.folder, name)).st_mode) == 0o640
 
 
 def test_a_blob_that_is_not_consumed_stays(blobs: Blobs) -> None:
@@ -84,3 +105,33 @@ def test_a_spare_that_has_gone_is_no_trouble(blobs: Blobs) -> None:
         os.unlink(os.path.join(blobs.folder, name))
     name = blobs.write(memoryview(B))
     assert list(files(blobs)) == [name]
+
+
+def test_an_adopted_blob_is_another_file_of_the_same_name(blobs: Blobs) -> None:
+    name = blobs.write(memoryview(A))
+    inode = files(blobs)[name]
+    adopt(blobs.folder, name)
+    assert list(files(blobs)) == [name]
+    assert files(blobs)[name] != inode
+    assert blobs.map(name, consume=False)[:] == A
+
+
+def test_a_blob_that_cannot_be_adopted_is_left_as_it_was(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    name = blobs.write(memoryview(A))
+    before = files(blobs)
+    monkeypatch.setattr(os, "sendfile", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        adopt(blobs.folder, name)
+    assert files(blobs) == before
+
+
+def test_a_link_in_the_place_of_a_blob_is_not_followed(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "file"
+    elsewhere.write_bytes(A)
+    (Path(blobs.folder) / "name").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"):
+        adopt(blobs.folder, "name")
+    assert list(files(blobs)) == ["name"]

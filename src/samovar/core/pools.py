@@ -86,6 +86,12 @@ class Pools:
     def stats(self, now: float) -> list[PoolStats]:
         return [pool.stats(now) for pool in self.pools.values()]
 
+    def running_on(self, replica: str) -> list[int]:
+        """The actions that hold a slot of the replica: if it dies, one of these has killed it."""
+        found = self._find(replica)
+        executions = found.executions.values() if found is not None else ()
+        return [x.action.id for x in executions if x.hold is ACTIVE and x.is_current]
+
     # events
 
     def _open_pool(self, event: OpenPool, now: float) -> None:

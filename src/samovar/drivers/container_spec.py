@@ -6,6 +6,7 @@ no root user, has no capability and can gain none, writes to bounded tmpfs alone
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import socket
@@ -69,16 +70,21 @@ class User:
         return not self.shares_by_group or os.stat(path).st_mode & wanted == wanted
 
     def share(self, folder: str, writable: bool) -> None:
-        """Let it enter this folder and use the sockets in it; ``writable``: make files there as well."""
+        """Let it enter this folder, read the files and use the sockets in it; ``writable``: make files as well.
+
+        What is made in the folder from then on has its group; what others made before is given to it here.
+        """
         if not self.shares_by_group:
             return
         group = self.ids[1]
         os.chown(folder, -1, group)
         os.chmod(folder, 0o2770 if writable else 0o750)
         for entry in os.scandir(folder):
-            if entry.stat(follow_symlinks=False).st_gid != group and Path(entry.path).is_socket():
-                os.chown(entry.path, -1, group)
-                os.chmod(entry.path, 0o660)
+            with contextlib.suppress(FileNotFoundError):  # a blob may go at any time
+                if entry.stat(follow_symlinks=False).st_gid != group:
+                    os.chown(entry.path, -1, group, follow_symlinks=False)
+                    if Path(entry.path).is_socket():
+                        os.chmod(entry.path, 0o660)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from samovar.engine.links import Homes, Link
 from samovar.engine.work import Outcome, Run, Work
 from samovar.model import RUNNING, Environment, Exit, Failure, Phase, PoolStats, TaskSpec
 from samovar.wire import frames
+from samovar.wire.blobs import adopt
 
 _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 
@@ -222,8 +223,9 @@ class Engine:
         link.replica = hello.replica
         self._links[hello.replica] = link
         del self._tokens[hello.replica]
-        pool = hello.replica.rpartition("-")[0]
-        self.send(link, frames.Welcome(self._environments[pool].bundle, self.blobs))
+        environment = self._environments[hello.replica.rpartition("-")[0]]
+        link.is_bounded = environment.limits.memory is not None
+        self.send(link, frames.Welcome(environment.bundle, self.blobs))
 
     def _is_token_of(self, replica: str, token: str) -> bool:
         wanted = self._tokens.get(replica)
@@ -244,6 +246,8 @@ class Engine:
         if parent is None or parent.epoch != frame.parent or declared is None:
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
+        if frame.blobs and link.is_bounded:
+            self._adopt(frame.blobs)
         run = parent.run
         work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
@@ -261,6 +265,8 @@ class Engine:
         if work is None:
             return self.discard(frame.blobs)
         if work.epoch == frame.epoch:
+            if frame.blobs and link.is_bounded:
+                self._adopt(frame.blobs)
             work.result = frame.body
             work.result_blobs = frame.blobs
         else:
@@ -373,21 +379,26 @@ class Engine:
         self._tokens.pop(replica, None)
 
     def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
-        reason = self._reasons.pop(replica, "")
-        if reason:
-            text = f"replica {replica} of environment '{environment.name}' was killed: {reason}"
-            return Failure("system", "RuntimeSystemError", text, worker=replica)
-        output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
+        text = f"replica {replica} of environment '{environment.name}'"
+        if running := self._pools.running_on(replica):
+            text += f", while it ran {_listed([self._works[action].label for action in running])},"
+        if reason := self._reasons.pop(replica, ""):
+            return Failure("system", "RuntimeSystemError", f"{text} was killed: {reason}", worker=replica)
         if ended.out_of_memory:
             limit = environment.limits.memory or 0
-            text = (
-                f"replica {replica} went over the memory limit of environment '{environment.name}' "
-                f"({limit / 2**20:.0f} MiB) and was killed; give the task more: "
+            text += (
+                f" went over its memory limit ({limit / 2**20:.0f} MiB) and was killed; give the task more: "
                 'override(resources=Resources(memory=…), reusable="off") or a larger TaskEnvironment'
             )
             return Failure("user", "OOMError", text, worker=replica)
-        text = f"replica {replica} of environment '{environment.name}' {ended}{output}"
-        return Failure("system", "RuntimeSystemError", text, worker=replica)
+        output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
+        return Failure("system", "RuntimeSystemError", f"{text} {ended}{output}", worker=replica)
+
+    def _adopt(self, blobs: tuple[str, ...]) -> None:
+        """They count no longer as memory of the replica that wrote them."""
+        for name in blobs:
+            with contextlib.suppress(OSError):  # whoever reads it will see what is wrong
+                adopt(self.blobs, name)
 
     def discard(self, blobs: tuple[str, ...]) -> None:
         """Soon, and out of the way: giving back the memory of a large file takes a while."""
@@ -402,3 +413,9 @@ class Engine:
 
 def _stalled(link: Link) -> str:
     return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"
+
+
+def _listed(names: list[str]) -> str:
+    """At most three by name."""
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")

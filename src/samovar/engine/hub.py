@@ -85,13 +85,14 @@ class Hub:
 
     def drain(self, link: Link) -> None:
         """Take in what a peer that has ended left behind, and drop it."""
-        while link.fd in self._links and self._read(link):
+        while self._has(link) and self._read(link):
             pass
         self.drop(link)
 
     def drop(self, link: Link) -> None:
         """The connection is over."""
-        if self._links.pop(link.fd, None) is not None:
+        if self._has(link):
+            del self._links[link.fd]
             with contextlib.suppress(OSError):
                 self._epoll.unregister(link.fd)
             link.socket.close()
@@ -99,7 +100,7 @@ class Hub:
 
     def await_room(self, link: Link) -> None:
         """Tell when the link's socket takes more."""
-        if link.fd in self._links:
+        if self._has(link):
             self._epoll.modify(link.fd, _IN_OUT)
 
     def close(self) -> None:
@@ -110,6 +111,10 @@ class Hub:
             listener.close()
         self._epoll.close()
         os.close(self._wake)
+
+    def _has(self, link: Link) -> bool:
+        """Another one may have the descriptor of one that has gone."""
+        return self._links.get(link.fd) is link
 
     def _accept(self, listener: socket.socket, role: Role) -> None:
         with contextlib.suppress(OSError):

@@ -32,6 +32,7 @@ class Link:
         self.session: Session[Any] = client_session() if role == "engine" else engine_session()
         self.is_known = False  # after a good handshake
         self.replica = ""  # which one it is
+        self.is_bounded = False  # its environment bounds the memory of the replica
         self.tasks: dict[int, TaskSpec] = {}  # what was declared, by ref
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes

@@ -31,8 +31,9 @@ class Station:
     def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
         settings = config.load()
         self.driver = driver or settings.driver
-        self.folder = tempfile.mkdtemp(prefix="samovar-")
-        self.blobs, self._blobs_lock = _blob_folder()
+        self.folder, socket_lock = _own_folder(tempfile.gettempdir())
+        self.blobs, blobs_lock = _own_folder("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+        self._locks = (socket_lock, blobs_lock)
         self.turn = Turn()
         self.helm = Helm(self.turn)
         try:
@@ -76,12 +77,12 @@ class Station:
     def _remove_folders(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.blobs, ignore_errors=True)
-        self._blobs_lock.close()
+        for lock in self._locks:
+            lock.close()
 
 
-def _blob_folder() -> tuple[str, Any]:
-    """A folder on a tmpfs where there is one, with a lock that shows it is in use; folders of dead engines go."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+def _own_folder(base: str) -> tuple[str, Any]:
+    """A new folder, with a lock that shows it is in use; what dead engines have left beside it goes."""
     prefix = f"samovar-{os.getuid()}-"
     for name in os.listdir(base):
         if name.startswith(prefix):

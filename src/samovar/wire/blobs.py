@@ -16,6 +16,8 @@ import weakref
 KEPT_BYTES = 128 * 1024 * 1024
 """Bytes of spare files that are kept at most."""
 
+_COPIED_BYTES = 1 << 30  # by one call
+
 
 class Blobs:
     """The blobs of ``folder``; ``spares``: keep consumed files for the next writes."""
@@ -29,15 +31,19 @@ class Blobs:
             os.register_at_fork(before=self._forking)
 
     def write(self, view: memoryview) -> str:
-        """Write a new blob; gives its name."""
+        """Write a new blob; gives its name. OSError: the file system is full."""
         name = os.urandom(8).hex()
-        fd = self._create(os.path.join(self.folder, name))
+        path = os.path.join(self.folder, name)
+        fd = self._create(path)
         try:
             with view.cast("B") as rest:
                 done = 0
                 while done < rest.nbytes:
                     done += os.write(fd, rest[done:])
                 os.truncate(fd, done)  # a spare may have been longer
+        except BaseException:
+            _unlink(path)
+            raise
         finally:
             os.close(fd)
         return name
@@ -63,7 +69,7 @@ class Blobs:
                 fd = os.open(spare, os.O_WRONLY)
                 os.rename(spare, path)
                 return fd
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        return _new(path)
 
     def _unmapped(self, path: str, size: int, forks: int) -> None:
         """Called by the collector, in any thread."""
@@ -78,6 +84,38 @@ class Blobs:
         spares, self._spares = self._spares, []
         for path, _ in spares:
             _unlink(path)
+
+
+def adopt(folder: str, name: str) -> None:
+    """Put a copy in the place of a blob. The kernel counts pages as memory of the one who wrote them first, for as
+    long as they are there: a replica with a bound would pay for results that others keep.
+
+    Called by engines, which trust no replica: a link to somewhere else is not followed. OSError: it is no blob, or the
+    file system is full; it is left as it was.
+    """
+    path = os.path.join(folder, os.path.basename(name))
+    copy = f"{path}.copy"
+    source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fd = _new(copy)
+        try:
+            while os.sendfile(fd, source, None, _COPIED_BYTES):
+                pass
+            os.rename(copy, path)
+        except BaseException:
+            _unlink(copy)
+            raise
+        finally:
+            os.close(fd)
+    finally:
+        os.close(source)
+
+
+def _new(path: str) -> int:
+    """Open a new file. Its group reads it whatever the umask: a replica may be another user."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.fchmod(fd, 0o640)
+    return fd
 
 
 def _unlink(path: str) -> None:

@@ -75,7 +75,14 @@ class Engine:
 
     def containers(self) -> list[str]:
         """The names of all that samovar has left, running or not."""
-        return self.podman("ps", "--all", "--filter", "label=samovar.engine", "--format", "{{.Names}}").split()
+        return self._listed("--all", "--filter", "label=samovar.engine")
+
+    def of(self, environment: str) -> list[str]:
+        """The names of the containers of this environment, running or not."""
+        return self._listed("--all", "--filter", f"label=samovar.environment={environment}")
+
+    def running(self, environment: str) -> list[str]:
+        return self._listed("--filter", f"label=samovar.environment={environment}")
 
     def remove_containers(self) -> None:
         if names := self.containers():
@@ -86,6 +93,9 @@ class Engine:
         if not self._base:
             self._base = asyncio.run(self._ensure_base())
         return self._base
+
+    def _listed(self, *options: str) -> list[str]:
+        return self.podman("ps", *options, "--format", "{{.Names}}").split()
 
     async def _ensure_base(self) -> str:
         async with aiodocker.Docker(url=f"unix://{self.socket}") as docker:
