@@ -140,9 +140,11 @@ def test_wake_ends_a_poll_once(hub: Hub) -> None:
     assert hub.poll(0) == []
 
 
-def test_one_that_has_gone_takes_nobody_along_who_has_its_descriptor(hub: Hub, heard: Heard, peer: Peer) -> None:
+def test_one_that_has_gone_takes_nobody_along_who_has_its_descriptor(
+    hub: Hub, heard: Heard, peer: Peer, address: str
+) -> None:
     gone = linked(hub, heard, peer)
-    second = Peer(hub.address)
+    second = Peer(address)
     hub.drop(gone)
     second.send(HELLO)
     while len(heard.links) < 2:

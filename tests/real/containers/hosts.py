@@ -43,7 +43,7 @@ class Hosted:
     def folders(self) -> list[Path]:
         """All that it and its driver keep files in."""
         prefix = f"samovar-{os.getuid()}-*"
-        return [Path(self.embedded.folder), *Path(self.embedded.blobs.folder).parent.glob(prefix)]
+        return [Path(self.embedded.station.folder), *Path(self.embedded.blobs.folder).parent.glob(prefix)]
 
     def text(self, stream: str = "stdout", label: str = "") -> str:
         """What executions wrote whose label has ``label`` in it."""
