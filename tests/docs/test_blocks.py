@@ -2,7 +2,8 @@
 
 A ```python block is run as a script. Where the line "prints" and a ```text block follow, its stdout is that
 text. In a ```console block each `$ samovar run …` or `$ python3 dev.py run …` is run from the root of the
-project, with the environment that runs the tests; the lines below it, if any, stand in its output.
+project, with the environment that runs the tests; the lines below it, if any, stand in its output. What asks for
+containers gets the engine of the tests, where there can be one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECONDS = 60
+SECONDS_TO_BUILD = 240  # with an image, and perhaps its base
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"\s*prints:?\s*")
@@ -69,8 +71,8 @@ def commands() -> list[object]:
     return found
 
 
-def execute(command: list[str], cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+def execute(command: list[str], cwd: Path, seconds: float = SECONDS) -> str:
+    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -84,10 +86,13 @@ def test_script(script: Script, tmp_path: Path) -> None:
         assert out == script.prints
 
 
+@pytest.mark.timeout(SECONDS_TO_BUILD)
 @pytest.mark.parametrize("command", commands())
-def test_command(command: Command) -> None:
+def test_command(command: Command, request: pytest.FixtureRequest) -> None:
+    if "--driver container" in command.line:
+        request.getfixturevalue("containers")
     prefix = next(prefix for prefix in COMMANDS if command.line.startswith(prefix))
-    out = execute([*SAMOVAR, "run", *shlex.split(command.line.removeprefix(prefix))], ROOT)
+    out = execute([*SAMOVAR, "run", *shlex.split(command.line.removeprefix(prefix))], ROOT, SECONDS_TO_BUILD)
     for line in command.shows:
         assert line in out
 
