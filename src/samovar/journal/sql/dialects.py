@@ -23,9 +23,9 @@ from samovar.journal.sql.rows import Row
 _WRITES = "samovar_writes"
 
 _SQLITE_BUSY = 2.0  # seconds to wait for another process that writes
-_SQLITE_PAGES = 10_000  # of the log before they are moved into the database: random keys touch each page often
+_SQLITE_PAGES = 20_000  # of the log before they are moved into the database: random keys touch each page often
 _SQLITE_CACHE = 64 * 1024  # KiB of pages, so that the indexes of a million actions need no reads
-_SQLITE_ROWS = 200  # rows of one statement
+_SQLITE_ROWS = (500, 50, 1)  # rows of one statement
 
 _POSTGRES_CONNECT = 5  # seconds
 _POSTGRES_SILENCE = 10_000  # milliseconds without a sign of a server that should answer
@@ -116,9 +116,12 @@ class SQLite:
 
     def insert(self, connection: Connection, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
         cursor = connection.connection.cursor()
-        for at in range(0, len(rows), _SQLITE_ROWS):
-            part = rows[at : at + _SQLITE_ROWS]
-            cursor.execute(self._statement(table, columns, len(part)), tuple(chain.from_iterable(part)))
+        at = 0
+        for count in _SQLITE_ROWS:
+            while at + count <= len(rows):
+                part = rows[at : at + count]
+                cursor.execute(self._statement(table, columns, count), tuple(chain.from_iterable(part)))
+                at += count
         cursor.close()
 
     def _statement(self, table: str, columns: tuple[str, ...], count: int) -> str:
