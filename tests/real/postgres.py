@@ -44,7 +44,9 @@ class Server:
         self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username=samovar", "--no-sync")
 
     def start(self) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self._folder}' -c max_connections=40"
+        options = (
+            f"-c listen_addresses='' -c unix_socket_directories='{self._folder}' -c max_connections=40 -c fsync=off"
+        )
         self._run("pg_ctl", "start", "--wait", f"--options={options}", f"--log={self._folder / 'log'}")
 
     def stop(self, mode: str = "immediate") -> None:

@@ -125,9 +125,11 @@ class Writer:
         )
 
     def close(self, timeout: float) -> None:
-        """The store is closed by the writer's thread, which alone uses it."""
+        """The store is closed by the writer's thread, which alone uses it. A second call does nothing."""
         with self._lock:
-            self._is_closed = True
+            was_closed, self._is_closed = self._is_closed, True
+        if was_closed:
+            return
         try:
             self.flush(timeout)
         except JournalError as error:

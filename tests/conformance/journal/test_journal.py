@@ -352,6 +352,7 @@ def test_closing_says_what_is_lost(world):
         world.bring_back()
     with pytest.raises(JournalError, match="closed"):
         journal.record(settled())
+    journal.close(SECONDS)  # a second time does nothing
 
 
 def test_what_was_recorded_is_there_after_closing(world):

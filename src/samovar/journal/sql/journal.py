@@ -114,21 +114,12 @@ class SqlJournal:
             last = part[-1].action
 
     def find(self, query: Any) -> Page[Any]:
-        listing = _LISTINGS[type(query)]
-        after = pages.place(query.after)
-        length = pages.length(query.limit)
-        key, number = listing.time, listing.table.c.number
-        wanted = select(*(listing.table.c[name] for name in listing.columns)).where(*_conditions(listing, query))
-        order = (key, number) if query.oldest_first else (key.desc(), number.desc())
-        wanted = wanted.order_by(*order)
-        if after is not None:
-            here, there = tuple_(key, number), tuple_(*after)
-            wanted = wanted.where(here > there if query.oldest_first else here < there)
-        found = self._read(wanted.limit(length + 1))
+        listing, length = _LISTINGS[type(query)], pages.length(query.limit)
+        found = self._read(listed(query))
         more = ""
         if len(found) > length:
             last = found[length - 1]
-            more = pages.cursor((getattr(last, key.name), last.number))
+            more = pages.cursor((getattr(last, listing.time.name), last.number))
         return Page([listing.item(row) for row in found[:length]], more)
 
     def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
@@ -168,6 +159,19 @@ class SqlJournal:
             connection.execute(GARBAGE.insert().from_select(["name"], free))
             for table in (BLOBS, ACTIONS, ATTEMPTS, RUNS):
                 connection.execute(delete(table).where(table.c.run == run))
+
+
+def listed(query: Any) -> Select[Any]:
+    """The rows of a page, and one more where there is a next page."""
+    listing = _LISTINGS[type(query)]
+    key, number = listing.time, listing.table.c.number
+    wanted = select(*(listing.table.c[name] for name in listing.columns)).where(*_conditions(listing, query))
+    after = pages.place(query.after)
+    if after is not None:
+        here, there = tuple_(key, number), tuple_(*after)
+        wanted = wanted.where(here > there if query.oldest_first else here < there)
+    order = (key, number) if query.oldest_first else (key.desc(), number.desc())
+    return wanted.order_by(*order).limit(pages.length(query.limit) + 1)
 
 
 def _conditions(listing: _Listing, query: Any) -> list[ColumnElement[bool]]:
