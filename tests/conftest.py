@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tests.real import postgres
 from tests.real.containers import engine as engines
 
 os.environ["SAMOVAR_ENDPOINT"] = "none"  # whoever runs the tests may have a service
@@ -29,3 +30,14 @@ def containers(container_engine, monkeypatch):
     monkeypatch.setenv("CONTAINER_IMAGE", container_engine.base())
     yield container_engine
     assert not container_engine.containers()
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL server of the tests' own. Where there can be none: skipped, or failed where it is required."""
+    if reason := postgres.missing():
+        if os.environ.get("SAMOVAR_REQUIRE_POSTGRES"):
+            pytest.fail(f"PostgreSQL is required, but there is {reason}")
+        pytest.skip(f"there is {reason}")
+    with postgres.running() as server:
+        yield server

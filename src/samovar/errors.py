@@ -21,6 +21,8 @@
     │   ├── InitializationError
     │   ├── ReplicaStartError             a pool cannot start its replicas
     │   ├── SlowDownError
+    │   ├── JournalError                  the journal refuses an entry or cannot be read
+    │   │   └── JournalAwayError          it cannot be reached or written to now
     │   └── TaskInterruptedError
     ├── RuntimeUnknownError
     └── ActionAbortedError
@@ -158,6 +160,14 @@ class ReplicaStartError(_Named, RuntimeSystemError):
 
 class SlowDownError(_Named, RuntimeSystemError):
     """Too much is queued; try again after a moment."""
+
+
+class JournalError(_Named, RuntimeSystemError):
+    """The journal does not take what it is given, or cannot give what it is asked for."""
+
+
+class JournalAwayError(JournalError):
+    """The journal's database cannot be reached, or not be written to; nothing is wrong with what it was given."""
 
 
 class TaskInterruptedError(_Named, RuntimeSystemError):

@@ -1,0 +1,200 @@
+"""What writing down costs: ``python -m benchmarks.journal [--actions N]``.
+
+Entries of settled actions go through ``record`` and are committed, in each journal, one after the other in the same
+run. The floor is ``sqlite3`` alone: ``executemany`` of ready tuples into one table with the same columns and indexes, a
+transaction for as many rows as a group of the journal has. Beside the rate stands what the committing takes from a
+Python thread that is busy meanwhile (its turns are those of an engine: some work, a system call), as the thread that
+records needs the same interpreter. PostgreSQL is measured where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.real import postgres
+
+from samovar.entries import RunStarted, Settled
+from samovar.errors import SlowDownError
+from samovar.journal.memory import MemoryJournal
+from samovar.journal.sql import rows, schema
+from samovar.journal.sql.dialects import SQLite, dialect
+from samovar.journal.sql.journal import SqlJournal
+from samovar.journal.writer import GROUP
+from samovar.model import SUCCEEDED, Environment, TaskSpec
+from samovar.ports import Journal
+
+SECONDS = 600
+TASK = TaskSpec("shop.sell", "shop", "sell", Environment("shop"))
+RESULT = bytes(60)
+
+
+class Figures(NamedTuple):
+    seconds: float
+    record: float  # seconds, the median of a call
+    taken: float  # seconds an entry that a busy thread lost; negative: not measured
+
+
+def action(number: int) -> Settled:
+    """Of an id as a digest is: without an order."""
+    now = 1_700_000_000 + number * 1e-5
+    name = os.urandom(8).hex()
+    return Settled(
+        "run-1", name, "root", TASK.name, SUCCEEDED, now, now + 2, now + 1, 1, "shop@12345678-1", result=RESULT
+    )
+
+
+class Busy:
+    """A thread that works in turns, as an engine does, and counts them."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self._stop = False
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self) -> None:
+        ours, theirs = os.pipe()
+        while not self._stop:
+            for _ in range(20):
+                sum(range(30))
+            os.write(theirs, b"x")
+            os.read(ours, 1)
+            self.turns += 1
+        os.close(ours)
+        os.close(theirs)
+
+    def stop(self) -> None:
+        self._stop = True
+        self._thread.join()
+
+    def rate(self, during: Callable[[], object]) -> float:
+        """Turns a second."""
+        before, started = self.turns, time.perf_counter()
+        during()
+        return (self.turns - before) / (time.perf_counter() - started)
+
+
+def through(journal: Journal, entries: list[Settled]) -> Figures:
+    journal.record(RunStarted("run-1", "bench", "root", TASK, 0.0))
+    journal.flush(SECONDS)
+    quarter = len(entries) // 4
+    started = time.perf_counter()
+    calls = [call for entry in entries[quarter:] if (call := _record(journal, entry)) >= 0]
+    journal.flush(SECONDS)
+    seconds = (time.perf_counter() - started) / (len(entries) - quarter)
+    busy = Busy()
+    free = busy.rate(lambda: time.sleep(1))
+    begun = time.perf_counter()
+    held = busy.rate(lambda: _all(journal, entries[:quarter]))
+    lost = (1 - held / free) * (time.perf_counter() - begun) / quarter
+    busy.stop()
+    return Figures(seconds, sorted(calls)[len(calls) // 2], lost)
+
+
+def _all(journal: Journal, entries: list[Settled]) -> None:
+    for entry in entries:
+        _record(journal, entry)
+    journal.flush(SECONDS)
+
+
+def _record(journal: Journal, entry: Settled) -> float:
+    """Seconds of a call that was accepted at once; -1 where the journal had no room, and this waited."""
+    started = time.perf_counter()
+    try:
+        journal.record(entry)
+        return time.perf_counter() - started
+    except SlowDownError:
+        while journal.health().is_slow:
+            time.sleep(0.001)
+        journal.record(entry)
+        return -1.0
+
+
+def floor(path: Path, entries: list[Settled]) -> float:
+    """Seconds a row."""
+    place = SQLite(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        place._connected(connection, None)
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for migration in schema.MIGRATIONS:
+            for statement in migration.format_map(place.words).split(";"):
+                connection.execute(statement)
+        columns = ", ".join(rows.ACTION_COLUMNS)
+        insert = f"INSERT INTO actions ({columns}) VALUES ({', '.join('?' * len(rows.ACTION_COLUMNS))})"
+        ready = [rows.action_row(entry) for entry in entries]
+        started = time.perf_counter()
+        for at in range(0, len(ready), GROUP):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(insert, ready[at : at + GROUP])
+            connection.execute("COMMIT")
+        return (time.perf_counter() - started) / len(ready)
+
+
+def space(url: str) -> float:
+    """Bytes of a database, after it was closed."""
+    place = dialect(url)
+    if isinstance(place, SQLite):
+        return place.path.stat().st_size
+    with place.engine.connect() as connection:
+        size: int = connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
+    place.engine.dispose()
+    return size
+
+
+def measured(make: Callable[[], Journal], entries: list[Settled]) -> Figures:
+    journal = make()
+    figures = through(journal, entries)
+    journal.close(SECONDS)
+    return figures
+
+
+def lines(entries: list[Settled], folder: Path, server: postgres.Server | None) -> Iterator[str]:
+    yield f"{'journal':<34}{'entries/s':>12}{'ratio':>7}{'record':>10}{'taken from a busy thread':>26}{'on disk':>11}"
+    raw = floor(folder / "floor.db", entries)
+    on_disk = f"{space(str(folder / 'floor.db')) / len(entries):>7.0f} B"
+    yield f"{'floor: sqlite3, executemany':<34}{1 / raw:>12,.0f}{1:>7.2f}{'':>36}{on_disk:>11}"
+    places = {"memory": ""} | {"SQLite": str(folder / "journal.db")}
+    if server is not None:
+        places["PostgreSQL"] = server.database()
+    for name, url in places.items():
+        empty = 0.0
+        if url:
+            SqlJournal(url).close(SECONDS)
+            empty = space(url)
+        figures = measured(lambda url=url: SqlJournal(url) if url else MemoryJournal(), entries)
+        size = f"{(space(url) - empty) / len(entries):>7.0f} B" if url else ""
+        yield (
+            f"{name:<34}{1 / figures.seconds:>12,.0f}{figures.seconds / raw:>7.2f}{figures.record * 1e6:>7.2f} µs"
+            f"{figures.taken * 1e6:>23.1f} µs{size:>11}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--actions", type=int, default=400_000, help="how many are written (default: 400000)")
+    count = parser.parse_args().actions
+    entries = [action(number) for number in range(count)]
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        reason = postgres.missing()
+        server = None if reason else stack.enter_context(postgres.running())
+        for line in lines(entries, folder, server):
+            print(line, flush=True)
+        if reason:
+            print(f"PostgreSQL is not measured: there is {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The one way into a journal: a queue in memory, and a thread that commits what is in it, in groups.
+
+Whoever records appends to a deque and goes on. What must stay true: entries are committed in their order, each
+exactly once; none is dropped without a report; the queue is bounded, in entries and in bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted
+from samovar.errors import JournalAwayError, JournalError, SlowDownError
+
+GATHER = 0.01  # seconds in which a group gathers, as a commit a entry would cost the engine a thread switch each
+GROUP = 20_000  # entries that are committed at once; a large group touches each page of an index less often
+FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database is away
+
+OnHealth = Callable[[Health], None]
+OnRefused = Callable[[Entry, JournalError], None]
+
+
+class Room(NamedTuple):
+    """What may wait to be committed."""
+
+    entries: int = 100_000
+    bytes: int = 256 * 1024 * 1024
+
+
+class Store(Protocol):
+    """What a writer commits to. Called by one thread."""
+
+    def commit(self, group: Sequence[Entry], number: int) -> None:
+        """Write all of the group or nothing of it; a group whose number is written already is left as it is.
+
+        JournalAwayError: not now. Any other exception: an entry of the group cannot be written, ever.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Writer:
+    """``on_health`` is told when trouble begins, changes and ends, ``on_refused`` of each entry that cannot be written;
+    both are called by the writer's thread and must not raise."""
+
+    def __init__(
+        self,
+        store: Store,
+        on_health: OnHealth = lambda health: None,
+        on_refused: OnRefused = lambda entry, error: None,
+        room: Room | None = None,
+    ) -> None:
+        self._store = store
+        self._on_health = on_health
+        self._on_refused = on_refused
+        self._room = room or Room()
+        self._queue: deque[Entry] = deque()
+        self._lock = threading.Lock()  # held for a few instructions
+        self._recorded = self._recorded_bytes = 0  # changed by whoever holds the lock
+        self._done = self._done_bytes = 0  # changed by the writer alone
+        self._number = 0
+        self._refused = 0
+        self._trouble = ""
+        self._behind_since = 0.0
+        self._is_idle = True
+        self._is_closed = False
+        self._flushing = 0
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._abandon = threading.Event()
+        self._progress = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="samovar-journal", daemon=True)
+        self._thread.start()
+
+    def record(self, entry: Entry) -> None:
+        size = entry.size
+        with self._lock:
+            backlog = self._recorded - self._done
+            if backlog and (
+                backlog >= self._room.entries or self._recorded_bytes - self._done_bytes + size > self._room.bytes
+            ):
+                raise SlowDownError(f"the journal has no room, {backlog} entries wait: {self._trouble or 'it is slow'}")
+            if self._is_closed:
+                raise JournalError("the journal is closed")
+            self._queue.append(entry)
+            self._recorded += 1
+            self._recorded_bytes += size
+            if not self._is_idle:
+                return
+            self._is_idle = False
+            self._behind_since = time.monotonic()
+        self._wake.set()
+
+    def flush(self, timeout: float) -> None:
+        with self._lock:
+            wanted = self._recorded
+            self._flushing += 1
+            self._hurry.set()
+        try:
+            with self._progress:
+                if self._progress.wait_for(lambda: self._done >= wanted, timeout):
+                    return
+        finally:
+            with self._lock:
+                self._flushing -= 1
+                if not self._flushing:
+                    self._hurry.clear()
+        raise JournalError(
+            f"{wanted - self._done} entries are not committed after {timeout:g} s: {self._trouble or 'it is slow'}"
+        )
+
+    def health(self) -> Health:
+        backlog, waiting = self._recorded - self._done, self._recorded_bytes - self._done_bytes
+        return Health(
+            backlog,
+            waiting,
+            time.monotonic() - self._behind_since if backlog else 0.0,
+            backlog * 2 > self._room.entries or waiting * 2 > self._room.bytes,
+            self._trouble,
+            self._refused,
+        )
+
+    def close(self, timeout: float) -> None:
+        """The store is closed by the writer's thread, which alone uses it. A second call does nothing."""
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+        if was_closed:
+            return
+        try:
+            self.flush(timeout)
+        except JournalError as error:
+            raise JournalError(f"the journal is closed and these are lost: {error}") from error
+        finally:
+            self._abandon.set()
+            self._wake.set()
+            self._thread.join(timeout)
+
+    # the writer's thread
+
+    def _work(self) -> None:
+        while not self._abandon.is_set():
+            group = self._take()
+            if group:
+                self._commit(group)
+            else:
+                self._wake.wait()
+                self._wake.clear()
+        self._store.close()
+
+    def _take(self) -> list[Entry]:
+        """The next group, once it has gathered; empty when there is nothing, and then ``record`` wakes this thread."""
+        with self._lock:
+            if not self._queue:
+                self._is_idle = True
+                return []
+        if len(self._queue) < GROUP:
+            self._hurry.wait(GATHER)
+        return [self._queue.popleft() for _ in range(min(len(self._queue), GROUP))]
+
+    def _commit(self, group: Sequence[Entry]) -> bool:
+        """Until it is written; False when it is given up. Entries that cannot be written are found by halves."""
+        self._number += 1
+        pause = FIRST_PAUSE
+        taken = time.monotonic()
+        while True:
+            try:
+                self._store.commit(group, self._number)
+            except JournalAwayError as error:
+                self._say(str(error))
+                if self._abandon.wait(pause):
+                    return False
+                pause = min(2 * pause, LAST_PAUSE)
+            except Exception as error:
+                if len(group) > 1:
+                    half = len(group) // 2
+                    return self._commit(group[:half]) and self._commit(group[half:])
+                self._refuse(group[0], error)
+                break
+            else:
+                break
+        with self._progress:
+            self._done += len(group)
+            self._done_bytes += sum([entry.size for entry in group])
+            self._behind_since = taken
+            self._progress.notify_all()
+        self._say("")
+        return True
+
+    def _refuse(self, entry: Entry, why: Exception) -> None:
+        self._refused += 1
+        self._on_refused(entry, JournalError(f"{told(entry)} is refused: {why}"))
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._on_health(self.health())
+
+
+def told(entry: Entry) -> str:
+    """An entry for people; never its payloads."""
+    if isinstance(entry, PoolEvent):
+        return f"the event '{entry.change}' of pool {entry.pool}"
+    if isinstance(entry, RunStarted | RunEnded):
+        return f"the {'start' if isinstance(entry, RunStarted) else 'end'} of run {entry.run}"
+    return f"action {entry.action} of run {entry.run}"
