@@ -41,7 +41,9 @@ from samovar.engine.clients import Clients
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
+from samovar.engine.scribe import Scribe
 from samovar.engine.work import Outcome, Run, Work
+from samovar.entries import Change
 from samovar.model import RUNNING, Environment, Exit, Failure, Phase, PoolStats, TaskSpec
 from samovar.wire import frames
 from samovar.wire.blobs import adopt
@@ -59,7 +61,15 @@ class Engine:
     ``on_log`` takes what replicas write outside of tasks.
     """
 
-    def __init__(self, keeper: Keeper, folder: str, blobs: str, on_log: OnLog, lease: float = LEASE) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        folder: str,
+        blobs: str,
+        on_log: OnLog,
+        lease: float = LEASE,
+        scribe: Scribe | None = None,
+    ) -> None:
         self.hub = Hub(self)
         self.clients = Clients(self)
         self._address = os.path.join(folder, "engine.sock")
@@ -67,6 +77,7 @@ class Engine:
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
+        self._scribe = scribe
         self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
         self._environments: dict[str, Environment] = {}  # by pool
@@ -102,7 +113,7 @@ class Engine:
 
     def stats(self) -> list[PoolStats]:
         """Every pool; a note where something keeps it from its work."""
-        stalled = {link.replica.rpartition("-")[0]: link for link in self._links.values() if link.lag > STALLED}
+        stalled = {_pool_of(link.replica): link for link in self._links.values() if link.lag > STALLED}
         return [
             pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool
             for pool in self._pools.stats(time.monotonic())
@@ -113,7 +124,10 @@ class Engine:
     def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
         """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps ``task``."""
         pool = self._pool(task, run, self._homes if homes is None else homes)
-        return self._submit(Work(task, pool, run, run.number(), body, blobs), 0)
+        work = Work(task, pool, run, run.number(), body, blobs)
+        if self._scribe is not None:
+            self._scribe.begin(work, is_new=run.recalled is None)
+        return self._submit(work, 0)
 
     def abort(self, action: int, reason: str) -> None:
         self._handle(Abort(action, reason))
@@ -149,7 +163,14 @@ class Engine:
                 link.flush()
 
     def tick(self) -> None:
+        if self._scribe is not None:
+            self._scribe.catch_up()
         self._handle(Tick())
+
+    @property
+    def is_slow(self) -> bool:
+        """The journal does not keep up: no run should be started."""
+        return self._scribe is not None and self._scribe.is_slow
 
     def send(self, link: Link, frame: Any) -> None:
         """Queue a frame; it leaves when the turn ends."""
@@ -223,7 +244,7 @@ class Engine:
         link.replica = hello.replica
         self._links[hello.replica] = link
         del self._tokens[hello.replica]
-        environment = self._environments[hello.replica.rpartition("-")[0]]
+        environment = self._environments[_pool_of(hello.replica)]
         link.is_bounded = environment.limits.memory is not None
         self.send(link, frames.Welcome(environment.bundle, self.blobs))
 
@@ -231,7 +252,12 @@ class Engine:
         wanted = self._tokens.get(replica)
         return wanted is not None and hmac.compare_digest(wanted.encode(), token.encode())
 
+    def _note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
+        if self._scribe is not None:
+            self._scribe.happened(pool, change, replica, reason)
+
     def _ready(self, link: Link, frame: frames.Ready) -> None:
+        self._note(_pool_of(link.replica), Change.READY, link.replica)
         self._handle(ReplicaReady(link.replica))
 
     def _unfit(self, link: Link, frame: frames.Unfit) -> None:
@@ -252,6 +278,11 @@ class Engine:
         work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
+        if parent.record is not None and self._scribe is not None:
+            work.record = self._scribe.call(parent.record, declared, frame.body)
+            if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
+                self.send(link, frames.Answer(frame.call, known.result, failure=known.failure))
+                return
         link.calls[frame.call] = self._actions + 1
         self._submit(work, parent.action)
 
@@ -296,6 +327,8 @@ class Engine:
         work.phase = RUNNING
         if work.link is None:
             work.run.starter.running()
+        if work.record is not None and self._scribe is not None:
+            self._scribe.assigned(work.record, command.replica, command.cold)
         link = self._links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -323,6 +356,8 @@ class Engine:
             self.discard(work.result_blobs)
             work.result_blobs = ()
         self.discard(work.blobs)
+        if work.record is not None and self._scribe is not None:
+            self._scribe.settled(work, work.record)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
@@ -335,6 +370,8 @@ class Engine:
         else:
             for pool in work.run.pools:
                 self._handle(Drain(pool))
+            if self._scribe is not None:
+                self._scribe.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 
     def _cancel(self, command: Cancel) -> None:
@@ -348,10 +385,12 @@ class Engine:
         self._tokens[replica] = token = os.urandom(16).hex()
         boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
         self._keeper.start(replica, self._environments[command.pool], boot, self)
+        self._note(command.pool, Change.STARTING, replica)
 
     def _stop_replica(self, command: StopReplica) -> None:
         if command.reason:
             self._reasons[command.replica] = command.reason
+        self._note(_pool_of(command.replica), Change.STOPPING, command.replica, command.reason)
         self._keeper.stop(command.replica, command.grace)
 
     def _close_pool(self, command: ClosePool) -> None:
@@ -370,7 +409,9 @@ class Engine:
         if link is not None:
             self.hub.drain(link)
         self._forget(replica)
-        self._handle(ReplicaLost(replica, self._why(environment, replica, how)))
+        failure = self._why(environment, replica, how)
+        self._note(_pool_of(replica), Change.LOST, replica, failure.message)
+        self._handle(ReplicaLost(replica, failure))
         self.flush()
 
     def _forget(self, replica: str) -> None:
@@ -409,6 +450,10 @@ class Engine:
         for name in blobs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.blobs, os.path.basename(name)))
+
+
+def _pool_of(replica: str) -> str:
+    return replica.rpartition("-")[0]
 
 
 def _stalled(link: Link) -> str:

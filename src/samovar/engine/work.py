@@ -8,6 +8,8 @@ from samovar.model import QUEUED, Failure, Phase, TaskSpec
 
 if TYPE_CHECKING:
     from samovar.engine.links import Link
+    from samovar.engine.scribe import Record
+    from samovar.entries import Settled
 
 
 class Outcome:
@@ -34,6 +36,7 @@ class Work:
         "number",
         "phase",
         "pool",
+        "record",
         "result",
         "result_blobs",
         "run",
@@ -55,6 +58,7 @@ class Work:
         self.result_blobs: tuple[str, ...] = ()
         self.phase = QUEUED
         self.failure: Failure | None = None
+        self.record: Record | None = None  # where a journal is kept
 
     @property
     def label(self) -> str:
@@ -78,7 +82,7 @@ class Starter(Protocol):
 class Run:
     """One call from outside; numbers its actions."""
 
-    __slots__ = ("actions", "context", "name", "pools", "starter")
+    __slots__ = ("actions", "context", "name", "pools", "recalled", "starter")
 
     def __init__(self, name: str, context: dict[str, str] | None, starter: Starter) -> None:
         self.name = name
@@ -86,6 +90,7 @@ class Run:
         self.starter = starter
         self.actions = 0
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
+        self.recalled: dict[str, Settled] | None = None  # what it had finished before a crash, by id
 
     def number(self) -> int:
         self.actions += 1
