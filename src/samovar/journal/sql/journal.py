@@ -84,9 +84,13 @@ class SqlJournal:
         room: Room | None = None,
     ) -> None:
         self._dialect = dialect(url)
-        with translated(self._dialect), writing(self._dialect.engine) as connection:
-            self._dialect.lock_schema(connection)
-            schema.migrate(connection, self._dialect.words)
+        try:
+            with translated(self._dialect), writing(self._dialect.engine) as connection:
+                self._dialect.lock_schema(connection)
+                schema.migrate(connection, self._dialect.words)
+        except BaseException:
+            self._dialect.engine.dispose()
+            raise
         self._writer = Writer(SqlStore(self._dialect), on_health, on_refused, room)
         self.record = self._writer.record
         self.flush = self._writer.flush
