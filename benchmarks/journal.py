@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.real import postgres
 
-from samovar.entries import RunStarted, Settled
+from samovar.entries import ActionQuery, RunStarted, Settled
 from samovar.errors import SlowDownError
 from samovar.journal.memory import MemoryJournal
 from samovar.journal.sql import rows, schema
@@ -45,6 +45,7 @@ class Figures(NamedTuple):
     record: float  # seconds, the median of a call
     taken: float  # seconds an entry that a thread loses which works and records
     turn: float  # seconds of its work alone
+    page: float  # seconds to read 100 actions out of the middle of the run
 
 
 def action(number: int) -> Settled:
@@ -93,7 +94,17 @@ def through(journal: Journal, entries: list[Settled]) -> Figures:
             free.append(work.turns(some, lambda entry: None))
             held.append(work.turns(some, lambda entry: _record(journal, entry)))
             journal.flush(SECONDS)
-    return Figures(seconds, sorted(calls)[len(calls) // 2], min(held) - min(free), min(free))
+    return Figures(seconds, sorted(calls)[len(calls) // 2], min(held) - min(free), min(free), page(journal, entries))
+
+
+def page(journal: Journal, entries: list[Settled]) -> float:
+    middle = ActionQuery(run="run-1", until=entries[len(entries) // 2].ended)
+    taken = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        journal.find(middle)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
 
 
 def _record(journal: Journal, entry: Settled) -> float:
@@ -148,10 +159,13 @@ def measured(make: Callable[[], Journal], entries: list[Settled]) -> Figures:
 
 
 def lines(entries: list[Settled], folder: Path, server: postgres.Server | None) -> Iterator[str]:
-    yield f"{'journal':<34}{'entries/s':>12}{'ratio':>7}{'record':>10}{'taken from a turn':>24}{'on disk':>11}"
+    yield (
+        f"{'journal':<34}{'entries/s':>12}{'ratio':>7}{'record':>10}{'taken from a turn':>20}"
+        f"{'a page':>10}{'on disk':>10}"
+    )
     raw = floor(folder / "floor.db", entries)
     on_disk = f"{space(str(folder / 'floor.db')) / len(entries):>7.0f} B"
-    yield f"{'floor: sqlite3, executemany':<34}{1 / raw:>12,.0f}{1:>7.2f}{'':>34}{on_disk:>11}"
+    yield f"{'floor: sqlite3, executemany':<34}{1 / raw:>12,.0f}{1:>7.2f}{'':>40}{on_disk:>10}"
     places = {"memory": ""} | {"SQLite": str(folder / "journal.db")}
     if server is not None:
         places["PostgreSQL"] = server.database()
@@ -164,7 +178,7 @@ def lines(entries: list[Settled], folder: Path, server: postgres.Server | None) 
         size = f"{(space(url) - empty) / len(entries):>7.0f} B" if url else ""
         yield (
             f"{name:<34}{1 / figures.seconds:>12,.0f}{figures.seconds / raw:>7.2f}{figures.record * 1e6:>7.2f} µs"
-            f"{f'{figures.taken * 1e6:.1f} of {figures.turn * 1e6:.0f} µs':>24}{size:>11}"
+            f"{f'{figures.taken * 1e6:.1f} of {figures.turn * 1e6:.0f} µs':>20}{figures.page * 1e3:>7.1f} ms{size:>10}"
         )
 
 
