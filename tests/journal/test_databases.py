@@ -80,6 +80,36 @@ def test_a_commit_whose_answer_is_lost_is_not_written_twice(url, monkeypatch):
     journal.close(SECONDS)
 
 
+def test_a_commit_that_the_server_is_still_busy_with_is_waited_for(postgres_server, monkeypatch):
+    """The connection of a commit is lost, the next try comes on another one, and only then the first one ends."""
+    writing = stores.writing
+    held = []
+
+    class Unfinished:
+        def __init__(self, engine) -> None:
+            self._inner = writing(engine)
+
+        def __enter__(self):
+            return self._inner.__enter__()
+
+        def __exit__(self, *how):
+            if not held:
+                held.append(threading.Timer(0.2, self._inner.__exit__, how))
+                held[0].start()
+                raise ConnectionResetError("the connection is lost")
+            return self._inner.__exit__(*how)
+
+    refused = []
+    journal = SqlJournal(postgres_server.database(), on_refused=lambda entry, error: refused.append(error))
+    monkeypatch.setattr(stores, "writing", Unfinished)
+    journal.record(event())
+    journal.flush(SECONDS)
+    held[0].join(SECONDS)
+    assert refused == []
+    assert len(journal.find(EventQuery()).items) == 1
+    journal.close(SECONDS)
+
+
 def test_two_who_prune_at_once_leave_no_blob_behind(url):
     journals = [SqlJournal(url) for _ in range(2)]
     for number in range(20):

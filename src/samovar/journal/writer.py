@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
-GATHER = 0.01  # seconds in which a group gathers, as a commit a entry would cost the engine a thread switch each
+GATHER = 0.05  # seconds in which a group gathers: each commit takes the interpreter from the engine a few times
 GROUP = 20_000  # entries that are committed at once; a large group touches each page of an index less often
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database is away
 

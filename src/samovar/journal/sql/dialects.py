@@ -25,7 +25,7 @@ _WRITES = "samovar_writes"
 _SQLITE_BUSY = 2.0  # seconds to wait for another process that writes
 _SQLITE_PAGES = 20_000  # of the log before they are moved into the database: random keys touch each page often
 _SQLITE_CACHE = 64 * 1024  # KiB of pages, so that the indexes of a million actions need no reads
-_SQLITE_ROWS = (500, 50, 1)  # rows of one statement
+_SQLITE_ROWS = (100, 10, 1)  # rows of one statement
 
 _POSTGRES_CONNECT = 5  # seconds
 _POSTGRES_SILENCE = 10_000  # milliseconds without a sign of a server that should answer
@@ -81,7 +81,11 @@ def _error(dialect: Dialect, error: BaseException) -> JournalError:
 
 
 class SQLite:
-    """One file. A statement inserts many rows, as each statement gives the interpreter lock away and takes it back."""
+    """One file.
+
+    A statement inserts many rows, as each gives the interpreter lock away and then waits for it, and not too many, as
+    their values are handed over while it is held.
+    """
 
     driver_error: type[Exception] = sqlite3.Error
     words = {"number": "INTEGER PRIMARY KEY", "bytes": "BLOB", "double": "REAL"}

@@ -84,10 +84,15 @@ class SqlJournal:
         room: Room | None = None,
     ) -> None:
         self._dialect = dialect(url)
-        with translated(self._dialect), writing(self._dialect.engine) as connection:
-            self._dialect.lock_schema(connection)
-            schema.migrate(connection, self._dialect.words)
-        self._writer = Writer(SqlStore(self._dialect), on_health, on_refused, room)
+        try:
+            with translated(self._dialect), writing(self._dialect.engine) as connection:
+                self._dialect.lock_schema(connection)
+                schema.migrate(connection, self._dialect.words)
+            store = SqlStore(self._dialect)
+        except BaseException:
+            self._dialect.engine.dispose()
+            raise
+        self._writer = Writer(store, on_health, on_refused, room)
         self.record = self._writer.record
         self.flush = self._writer.flush
         self.close = self._writer.close

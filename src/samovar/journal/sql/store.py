@@ -36,34 +36,26 @@ class SqlStore:
         self._dialect = dialect
         self._name = os.urandom(8).hex()
         self._specs = rows.Specs()
-        self._is_known = False  # whether WRITERS has a row of this one
         self._in_doubt = False  # whether the last group is written
+        with translated(dialect), writing(dialect.engine) as connection:
+            connection.execute(WRITERS.insert().values(writer=self._name, last=0))
 
     def commit(self, group: Sequence[Entry], number: int) -> None:
         batch = _Batch(group, self._specs)
         in_doubt, self._in_doubt = self._in_doubt, True
+        mine = WRITERS.c.writer == self._name
         with translated(self._dialect), writing(self._dialect.engine) as connection:
-            if not (in_doubt and self._last(connection) == number):
+            # A server may still be busy with a commit whose connection is lost: its lock on the row is waited for.
+            last = select(WRITERS.c.last).where(mine).with_for_update()
+            if not (in_doubt and connection.execute(last).scalar_one() == number):
                 batch.write(connection, self._dialect)
-                self._remember(connection, number)
-        self._is_known = True
+                connection.execute(update(WRITERS).where(mine).values(last=number))
         self._in_doubt = False
 
     def close(self) -> None:
         with contextlib.suppress(JournalError), translated(self._dialect), writing(self._dialect.engine) as connection:
             connection.execute(delete(WRITERS).where(WRITERS.c.writer == self._name))
         self._dialect.engine.dispose()
-
-    def _last(self, connection: Connection) -> int | None:
-        last: int | None = connection.execute(select(WRITERS.c.last).where(WRITERS.c.writer == self._name)).scalar()
-        self._is_known = last is not None
-        return last
-
-    def _remember(self, connection: Connection, number: int) -> None:
-        if self._is_known:
-            connection.execute(update(WRITERS).where(WRITERS.c.writer == self._name).values(last=number))
-        else:
-            connection.execute(WRITERS.insert().values(writer=self._name, last=number))
 
 
 class _Batch:
