@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from samovar.drivers.output import OnOutput
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import InitializationError, ReplicaStartError
-from samovar.images import venv
+from samovar.images import needs
 from samovar.model import Environment, Exit, ImageSpec
 from samovar.ports import Driver, Report
 
@@ -93,7 +93,7 @@ class AutoDriver:
         return chosen
 
     async def _choice(self, environment: Environment, report: Report) -> Driver:
-        wishes = ", ".join(venv.beyond(environment.image))
+        wishes = ", ".join(needs.beyond(environment.image))
         if not wishes:
             return self._processes
         try:

@@ -28,7 +28,7 @@ from samovar.drivers.limits import Group, Groups, Sampler, bound_data, was_refus
 from samovar.drivers.output import OnOutput, Output
 from samovar.drivers.private import PrivateFolder
 from samovar.errors import ImageBuildError, ReplicaStartError
-from samovar.images import venv
+from samovar.images import needs
 from samovar.model import Bundle, Environment, Exit, ImageSpec
 from samovar.ports import Report
 
@@ -70,7 +70,7 @@ class ProcessDriver:
         self._report = report
         self._warn_of_wishes(environment)
         try:
-            self._pythons[environment.image] = await venv.ensure(environment.image, report)
+            self._pythons[environment.image] = await _python_for(environment.image, report)
         except ImageBuildError as error:
             raise ImageBuildError(f"environment {environment.name!r}: {error}") from error
 
@@ -298,6 +298,14 @@ def _interpreter(python: str, bundle: Bundle) -> str:
     if python == sys.executable and bundle.python and os.access(bundle.python, os.X_OK):
         return bundle.python
     return python
+
+
+async def _python_for(image: ImageSpec, report: Report) -> str:
+    if needs.is_plain(image):
+        return sys.executable
+    from samovar.images import venv  # only here: a start without a venv need not wait for all that makes one
+
+    return await venv.ensure(image, report)
 
 
 def _python_variables(python: str, bundle: Bundle) -> dict[str, str]:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samovar.errors import ImageBuildError
-from samovar.images import cache, contents, own, settings
+from samovar.images import cache, contents, needs, own, settings
 from samovar.images.command import run
 from samovar.model import ImageSpec
 from samovar.ports import Report
@@ -28,7 +28,6 @@ OUTPUT_CHARS = 2000
 
 _INSTALLING = ("-r", "--requirement", *contents.EDITABLE)  # options that bring packages
 _COMPLETE = ".complete"
-_INSTALLED = {"pip", "uv_project"}  # the kinds of steps that a venv can have
 
 _warned = False  # once a process
 
@@ -104,7 +103,7 @@ def _wishes(image: ImageSpec) -> list[str]:
     """Arguments of ``uv pip install`` for what the image adds."""
     found: list[str] = []
     for step in image.steps:
-        if step.kind in _INSTALLED:
+        if step.kind in needs.INSTALLED:
             options = [word for option in step.options for word in shlex.split(option)]
             wanted = _words(step.arguments) if step.kind == "pip" else ["-r", step.arguments[0]]
             if wanted or any(
@@ -119,19 +118,9 @@ def _words(requirements: Sequence[str]) -> list[str]:
     return [word for item in requirements for word in (shlex.split(item) if item.startswith("-") else [item])]
 
 
-def beyond(image: ImageSpec) -> list[str]:
-    """What this image asks for and a process cannot have."""
-    kinds = {step.kind for step in image.steps} - {*_INSTALLED, "env"}
-    if image.base not in ("auto", ""):
-        kinds.add(f"base {image.base}")
-    if image.dockerfile:
-        kinds.add(f"base {image.dockerfile}")
-    return sorted(kinds)
-
-
 def _warn_of_layers(image: ImageSpec, report: Report) -> None:
     global _warned
-    kinds = beyond(image)
+    kinds = needs.beyond(image)
     if kinds and not _warned:
         _warned = True
         report(f"image: a process cannot have {', '.join(kinds)}; going on without (containers have them)")

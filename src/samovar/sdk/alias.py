@@ -12,9 +12,12 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:  # importlib.abc takes as long to import as the rest of this module and of what it needs
+    from importlib.abc import Loader
 
 ALIAS = "flyte"
 
@@ -23,7 +26,7 @@ _PRIVATE = frozenset(
     name
     for line in (
         "__main__ cli core drivers engine host images",
-        "journal model ports runtime sdk sim web wire",
+        "config entries family journal light model ports runtime sdk sim web wire",
     )
     for name in line.split()
 )
@@ -47,14 +50,14 @@ def uninstall() -> None:
         del sys.modules[name]
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Comes before the path finders: they would load samovar's files a second time under the other name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == ALIAS:
-            return ModuleSpec(fullname, _Loader("samovar"))
+            return _spec(fullname, "samovar")
         if not fullname.startswith(f"{ALIAS}."):
             return None
         real = _real_name(fullname)
@@ -64,7 +67,7 @@ class _Finder(MetaPathFinder):
                 f"take this import out, or run the part of the program that needs it with Flyte itself",
                 name=fullname,
             )
-        return ModuleSpec(fullname, _Loader(real))
+        return _spec(fullname, real)
 
 
 def _real_name(fullname: str) -> str | None:
@@ -80,7 +83,11 @@ def _real_name(fullname: str) -> str | None:
         return None
 
 
-class _Loader(Loader):
+def _spec(fullname: str, real: str) -> ModuleSpec:
+    return ModuleSpec(fullname, cast("Loader", _Loader(real)))
+
+
+class _Loader:
     """Gives the module that is there already; the import system must not mark it as its own."""
 
     def __init__(self, real: str) -> None:
