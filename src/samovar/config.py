@@ -4,6 +4,7 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
 
     driver = "container"   # SAMOVAR_DRIVER: auto, process, container
     endpoint = "none"      # SAMOVAR_ENDPOINT: the Unix socket of a service; none: always an engine of one's own
+    journal = "none"       # SAMOVAR_JOURNAL: where a service writes: a file, postgresql://…, or none
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
@@ -23,6 +24,9 @@ from samovar.errors import InitializationError
 NO_ENDPOINT = "none"
 """The endpoint of whoever wants no service."""
 
+NO_JOURNAL = "none"
+"""The journal of whoever keeps none."""
+
 SHORTEST_LEASE = 2.0
 """Seconds; replicas give a sign of life every second."""
 
@@ -30,6 +34,7 @@ SHORTEST_LEASE = 2.0
 class Settings(NamedTuple):
     driver: str = "auto"
     endpoint: str = ""  # "": the service of this user, where it runs
+    journal: str = ""  # "": a file below ``state_folder``
     lease: float = LEASE  # seconds
 
 
@@ -47,6 +52,8 @@ def load() -> Settings:
     settings = Settings()
     if "driver" in given:
         settings = settings._replace(driver=str(given["driver"][1]))
+    if "journal" in given:
+        settings = settings._replace(journal=str(given["journal"][1]))
     if "endpoint" in given:
         settings = settings._replace(endpoint=_endpoint(*given["endpoint"]))
     if "lease" in given:
@@ -57,6 +64,20 @@ def load() -> Settings:
 def folder() -> Path:
     """The folder of the user's settings."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "samovar"
+
+
+def state_folder() -> Path:
+    """The folder of what a service leaves behind on purpose: its log and its journal."""
+    home = os.environ.get("XDG_STATE_HOME")
+    path = (Path(home) if home else Path.home() / ".local" / "state") / "samovar"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def journal() -> str:
+    """Where the journal is; "": none is kept."""
+    where = load().journal
+    return "" if where == NO_JOURNAL else where or str(state_folder() / "journal.db")
 
 
 def runtime_folder() -> Path:

@@ -19,10 +19,10 @@ def variables(home: Path) -> dict[str, str]:
     return {**own, "XDG_RUNTIME_DIR": str(home / "run"), "XDG_STATE_HOME": str(home / "state")}
 
 
-def begin(home: Path) -> tuple[subprocess.Popen[str], str]:
-    """``samovar serve`` that serves, and where."""
+def begin(home: Path, **more: str) -> tuple[subprocess.Popen[str], str]:
+    """``samovar serve`` that serves, and where. ``more``: variables of its own."""
     command = [sys.executable, "-m", "samovar", "serve"]
-    process = subprocess.Popen(command, env=variables(home), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env={**variables(home), **more}, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = process.stderr.readline()
     assert "serving at" in line, line + process.stderr.read()

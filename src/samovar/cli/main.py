@@ -201,6 +201,52 @@ def status(context: click.Context, output: str) -> None:
     service.status(context, output)
 
 
+PHASES = click.Choice(["running", "succeeded", "failed", "aborted", "timed_out"])
+OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+LIMIT = click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+TASK = click.option("--task", default="", help="Of this task, as environment.function.")
+
+
+@cli.group("get")
+def get() -> None:
+    """Show runs and actions that the service has written down."""
+
+
+@get.command("runs")
+@click.option("--phase", type=PHASES, default=None, help="In this phase.")
+@TASK
+@LIMIT
+@OUTPUT
+def get_runs(phase: str | None, task: str, limit: int, output: str) -> None:
+    """List runs, the newest first."""
+    from samovar.cli import get as command  # only here and below: keep `samovar --help` light
+
+    command.runs(phase, task, limit, output)
+
+
+@get.command("actions")
+@click.argument("run", metavar="RUN")
+@click.option("--phase", type=PHASES, default=None, help="In this phase.")
+@TASK
+@LIMIT
+@OUTPUT
+def get_actions(run: str, phase: str | None, task: str, limit: int, output: str) -> None:
+    """List the actions of RUN that have ended, the newest first: where their time went, and what failed."""
+    from samovar.cli import get as command
+
+    command.actions(run, phase, task, limit, output)
+
+
+@cli.command("abort", short_help="Abort a run of the service.")
+@click.argument("run", metavar="RUN")
+@click.option("--reason", default="aborted by hand", show_default=True)
+def abort(run: str, reason: str) -> None:
+    """Abort RUN, whoever has started it, with everything below it."""
+    from samovar.cli import get as command
+
+    command.abort(run, reason)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script and of ``python -m samovar``; ends in SystemExit."""
     cli.main(args=arguments, prog_name="samovar")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 
 import click
 
 from samovar.cli.display import pool_table
-from samovar.errors import InitializationError
+from samovar.errors import InitializationError, JournalError
 from samovar.host import service
 from samovar.host.remote import RemoteHost
 
@@ -18,12 +20,12 @@ NOT_RUNNING = 3
 
 
 def serve(driver: str) -> None:
-    with _errors():
+    with errors_are_messages():
         service.serve(lambda line: print(f"samovar: {line}", file=sys.stderr, flush=True), driver)
 
 
 def start(driver: str) -> None:
-    with _errors():
+    with errors_are_messages():
         running = service.find()
         if running is None:
             running = service.start(driver)
@@ -34,7 +36,7 @@ def start(driver: str) -> None:
 
 
 def stop(grace: float) -> None:
-    with _errors():
+    with errors_are_messages():
         running = service.find()
         if running is None:
             click.echo("no service runs")
@@ -48,7 +50,7 @@ def stop(grace: float) -> None:
 
 
 def status(context: click.Context, output: str) -> None:
-    with _errors():
+    with errors_are_messages():
         running = service.find()
         if running is None:
             click.echo("{}" if output == "json" else "no service runs; `samovar start` starts one")
@@ -71,12 +73,10 @@ def _about(running: RemoteHost) -> str:
     return f"process {about.pid}, driver {about.driver}, for {seconds:.0f} s, at {running.engine.address}"
 
 
-class _errors:
+@contextlib.contextmanager
+def errors_are_messages() -> Iterator[None]:
     """What cannot be done is one message and exit status 1."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, InitializationError | TimeoutError):
-            raise click.ClickException(str(error)) from error
+    try:
+        yield
+    except (InitializationError, JournalError, TimeoutError) as error:
+        raise click.ClickException(str(error)) from error

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from samovar.engine.links import Link
 from samovar.engine.work import Outcome, Run
-from samovar.model import Failure, Phase
+from samovar.model import Failure, Phase, TaskSpec
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
+    from samovar.entries import RunStarted, Settled
 
 UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
 
+SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
 
 
@@ -32,10 +34,12 @@ class Clients:
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
+        self._runs: dict[str, RemoteStarter] = {}  # the same, and those without a client, by name
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Declare: self._declared,
             frames.Start: self._start,
             frames.Abort: self._abort,
+            frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
             frames.Shutdown: self._shutdown,
         }
@@ -83,18 +87,47 @@ class Clients:
 
     def _start(self, link: Link, frame: frames.Start) -> None:
         task = link.tasks.get(frame.ref)
-        if task is None or self._refusing:
-            failure = UNKNOWN_TASK if task is None else ENDING
+        failure = self._why_not(frame.name, task)
+        if task is None or failure is not None:
+            self._engine.discard(frame.blobs)
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
-        starter = self._links[link][frame.call] = RemoteStarter(self, link, frame.call)
+        starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)
         run = Run(frame.name, frame.context, starter)
+        self._runs[frame.name] = starter
         starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
+
+    def resume(self, started: RunStarted, recalled: dict[str, Settled]) -> None:
+        """Start a run again that another engine could not end; nobody waits for it."""
+        starter = self._runs[started.run] = RemoteStarter(self, started.run)
+        run = Run(started.run, started.context, starter)
+        run.recalled = recalled
+        starter.action = self._engine.start(started.task, started.inputs, (), run)
+
+    def abort_run(self, name: str, reason: str) -> bool:
+        """False: no run of this name is on its way."""
+        starter = self._runs.get(name)
+        if starter is not None:
+            self._engine.abort(starter.action, reason)
+        return starter is not None
+
+    def _why_not(self, name: str, task: TaskSpec | None) -> Failure | None:
+        """Why a run cannot be started."""
+        if task is None:
+            return UNKNOWN_TASK
+        if self._refusing:
+            return ENDING
+        if name in self._runs:
+            return Failure("user", "InitializationError", f"a run named {name!r} is on its way; choose another name")
+        return SLOW_DOWN if self._engine.is_slow else None
 
     def _abort(self, link: Link, frame: frames.Abort) -> None:
         starter = self._links[link].get(frame.call)
         if starter is not None:
             self._engine.abort(starter.action, frame.reason)
+
+    def _abort_run(self, link: Link, frame: frames.AbortRun) -> None:
+        self._engine.send(link, frames.Aborting(frame.call, self.abort_run(frame.name, frame.reason)))
 
     def _ask(self, link: Link, frame: frames.Ask) -> None:
         self._engine.send(link, frames.Standing(frame.call, tuple(self._engine.stats())))
@@ -108,6 +141,7 @@ class Clients:
             self._engine.send(starter.link, frame)
 
     def ended(self, starter: RemoteStarter, outcome: Outcome) -> None:
+        self._runs.pop(starter.name, None)
         if starter.link is None:
             self._engine.discard(outcome.blobs)
             return
@@ -118,10 +152,11 @@ class Clients:
 class RemoteStarter:
     """Tells a client of its run, as ``samovar.engine.work.Starter``, as long as it is there."""
 
-    __slots__ = ("_clients", "action", "call", "link")
+    __slots__ = ("_clients", "action", "call", "link", "name")
 
-    def __init__(self, clients: Clients, link: Link, call: int) -> None:
-        self.link: Link | None = link
+    def __init__(self, clients: Clients, name: str, link: Link | None = None, call: int = 0) -> None:
+        self.name = name
+        self.link = link
         self.call = call
         self.action = 0
         self._clients = clients

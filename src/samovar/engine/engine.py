@@ -167,6 +167,10 @@ class Engine:
             self._scribe.catch_up()
         self._handle(Tick())
 
+    def fall_silent(self) -> None:
+        """Write nothing down any more: what has not ended by now is for the next engine."""
+        self._scribe = None
+
     @property
     def is_slow(self) -> bool:
         """The journal does not keep up: no run should be started."""

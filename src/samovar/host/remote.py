@@ -92,6 +92,13 @@ class RemoteEngine:
         self._send(frames.Ask(self._calls))
         return question
 
+    def abort_run(self, name: str, reason: str) -> Question:
+        """Of anybody. The answer is whether there is such a run."""
+        self._calls += 1
+        question = self._questions[self._calls] = Question()
+        self._send(frames.AbortRun(self._calls, name, reason))
+        return question
+
     def shut_down(self, grace: float) -> None:
         self._send(frames.Shutdown(grace))
 
@@ -114,6 +121,8 @@ class RemoteEngine:
                 self._report(frame.text)
             elif kind is frames.Standing:
                 self._answer(self._questions.pop(frame.call, None), list(frame.pools))
+            elif kind is frames.Aborting:
+                self._answer(self._questions.pop(frame.call, None), frame.found)
             else:
                 self._answer(self.greeting, frame)
 
@@ -174,10 +183,19 @@ class RemoteHost(Host):
         """TimeoutError: the service does not answer."""
         with self.turn:
             question = self.engine.ask()
+        return list(self._answer(question))
+
+    def abort_run(self, name: str, reason: str) -> bool:
+        """Abort a run of anybody. False: none of this name is on its way. TimeoutError: the service does not answer."""
+        with self.turn:
+            question = self.engine.abort_run(name, reason)
+        return bool(self._answer(question))
+
+    def _answer(self, question: Question) -> Any:
         self.helm.steer(question, SECONDS)
         if question.outcome is None:
             raise TimeoutError(f"the service at {self.engine.address} has not answered for {SECONDS:g} s")
-        return list(question.outcome)
+        return question.outcome
 
     @property
     def is_gone(self) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.host.memory import Memory
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
 
@@ -42,7 +43,10 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
                 station.engine.clients.note(line)
                 station.engine.flush()
 
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver)
+        where = config.journal()
+        memory = Memory(where, say) if where else None
+        scribe = memory.scribe if memory is not None else None
+        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
@@ -51,6 +55,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             station.engine.hub.listen(str(address), "client")
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         try:
+            if memory is not None:
+                memory.resume(station)
             grace = ending.wait()
             with station.turn:
                 station.engine.clients.refuse()
@@ -59,7 +65,11 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             ending.until(lambda: not station.engine.is_busy, grace)
         finally:
             address.unlink(missing_ok=True)
+            with station.turn:
+                station.engine.fall_silent()
             station.close(0.5)
+            if memory is not None:
+                memory.close()
         say("ended")
 
 
@@ -68,7 +78,6 @@ def start(driver: str = "") -> RemoteHost:
     answer.
     """
     log = log_path()
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "samovar", "serve", *(["--driver", driver] if driver else [])]
     with open(log, "ab") as file:
         began = file.tell()
@@ -107,8 +116,7 @@ def stop(service: RemoteHost, grace: float) -> bool:
 
 
 def log_path() -> Path:
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "samovar" / "service.log"
+    return config.state_folder() / "service.log"
 
 
 class _Ending:

@@ -171,6 +171,14 @@ class Abort(_Frame, frozen=True, tag="abort"):
     reason: str
 
 
+class AbortRun(_Frame, frozen=True, tag="abort run"):
+    """The same for a run that another client has started, or an engine before."""
+
+    call: int
+    name: str
+    reason: str
+
+
 class Ask(_Frame, frozen=True, tag="ask"):
     """How do things stand?"""
 
@@ -211,6 +219,13 @@ class Ended(_Frame, frozen=True, tag="ended"):
     failure: Failure | None = None
 
 
+class Aborting(_Frame, frozen=True, tag="aborting"):
+    """The answer to ``AbortRun``: whether there is such a run."""
+
+    call: int
+    found: bool
+
+
 class Line(_Frame, frozen=True, tag="line"):
     """Text that a task of the run wrote; ``label`` says which."""
 
@@ -234,5 +249,5 @@ class Standing(_Frame, frozen=True, tag="standing"):
 
 FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer
-FromClient = Join | Start | Abort | Ask | Shutdown
-ToClient = Joined | Refuse | Running | Ended | Line | Note | Standing
+FromClient = Join | Start | Abort | AbortRun | Ask | Shutdown
+ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing
