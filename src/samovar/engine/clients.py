@@ -89,7 +89,8 @@ class Clients:
         task = link.tasks.get(frame.ref)
         failure = self._why_not(frame.name, task)
         if task is None or failure is not None:
-            self._engine.discard(frame.blobs)
+            if failure is not SLOW_DOWN:  # the client will come again
+                self._engine.discard(frame.blobs)
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)

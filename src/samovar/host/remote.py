@@ -6,7 +6,9 @@ starts goes on when this process ends.
 
 from __future__ import annotations
 
+import heapq
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,9 @@ from samovar.model import Failure, Phase, PoolStats, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
 from samovar.wire.blobs import Blobs
+
+RETRY_SECONDS = 0.2
+"""After which a start is said again that the service had no room for."""
 
 SECONDS = 5.0
 """How long a service may take to answer what it can answer at once."""
@@ -46,6 +51,8 @@ class RemoteEngine:
         self._arrived = arrived
         self._calls = 0
         self._runs: dict[int, Run] = {}  # that have not ended
+        self._starts: dict[int, frames.Start] = {}  # of those that have not begun
+        self._delayed: list[tuple[float, int]] = []  # (when, call): starts that are to be said again
         self._running: set[int] = set()
         self._questions: dict[int, Question] = {}
         self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
@@ -64,12 +71,15 @@ class RemoteEngine:
             known = self._refs[id(task)] = (len(self._refs) + 1, task)
             self._send(frames.Declare(known[0], task))
         self._runs[call] = run
-        self._send(frames.Start(call, known[0], run.name, body, blobs, run.context))
+        start = self._starts[call] = frames.Start(call, known[0], run.name, body, blobs, run.context)
+        self._send(start)
         return call
 
     def abort(self, action: int, reason: str) -> None:
         if action in self._runs:
             self._send(frames.Abort(action, reason))
+            if self._starts.pop(action, None) is not None and any(call == action for _, call in self._delayed):
+                self._end(action, Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason)))
 
     def phase(self, action: int) -> Phase | None:
         if action not in self._runs:
@@ -81,7 +91,12 @@ class RemoteEngine:
             self._link.flush()
 
     def tick(self) -> None:
-        """Nothing here depends on time."""
+        """Say again what the service had no room for."""
+        now = time.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            _, call = heapq.heappop(self._delayed)
+            if call in self._starts:
+                self._send(self._starts[call])
 
     # as a client
 
@@ -112,9 +127,10 @@ class RemoteEngine:
         for frame in batch:
             kind = type(frame)
             if kind is frames.Ended:
-                self._end(frame.call, Outcome(frame.phase, frame.body, frame.blobs, frame.failure))
+                self._ended(frame)
             elif kind is frames.Running:
                 self._running.add(frame.call)
+                self._starts.pop(frame.call, None)
             elif kind is frames.Line:
                 self._on_log(frame.label, frame.stream, frame.text)
             elif kind is frames.Note:
@@ -135,8 +151,15 @@ class RemoteEngine:
         for call in list(self._runs):
             self._end(call, self._lost())
 
+    def _ended(self, frame: frames.Ended) -> None:
+        if frame.failure is not None and frame.failure.code == "SlowDownError" and frame.call in self._starts:
+            heapq.heappush(self._delayed, (time.monotonic() + RETRY_SECONDS, frame.call))
+            return
+        self._end(frame.call, Outcome(frame.phase, frame.body, frame.blobs, frame.failure))
+
     def _end(self, call: int, outcome: Outcome) -> None:
         run = self._runs.pop(call, None)
+        self._starts.pop(call, None)
         self._running.discard(call)
         if run is not None:
             run.starter.ended(outcome)
