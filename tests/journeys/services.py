@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SECONDS = 20
+SECONDS = 60
 
 
 def variables(home: Path) -> dict[str, str]:
@@ -45,3 +45,26 @@ def running(home: Path) -> Iterator[str]:
     finally:
         end(process)
     assert process.returncode == 0
+
+
+class Home:
+    """A user's home with a program in it, and the command."""
+
+    def __init__(self, path: Path, program: str) -> None:
+        self.path = path
+        self.script = path / "program.py"
+        self.script.write_text(program)
+        self.variables = variables(path)
+
+    def python(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """``more``: variables."""
+        command, environment = [sys.executable, *arguments], {**self.variables, **more}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    def samovar(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "samovar", *arguments, **more)
+
+    def begin(self, task: str, *arguments: str, name: str = "") -> subprocess.Popen[str]:
+        """``samovar run`` of a task of the program."""
+        command = [sys.executable, "-m", "samovar", "run", "--name", name, str(self.script), task, *arguments]
+        return subprocess.Popen(command, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import pytest
 from . import services
 from .conftest import until
 
-SECONDS = 60
+SECONDS = services.SECONDS
 STEPS = 400
 
 PROGRAM = """
@@ -47,26 +46,15 @@ async def main(path: str, n: int) -> int:
 """
 
 
-class Home:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        (path / "program.py").write_text(PROGRAM)
-        self.variables = services.variables(path)
-
-    def samovar(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "samovar", *arguments]
-        return subprocess.run(command, env=self.variables, capture_output=True, text=True, timeout=SECONDS, check=False)
-
+class Home(services.Home):
     def get(self, *arguments: str) -> list[dict[str, Any]]:
         done = self.samovar("get", *arguments, "-o", "json")
         assert done.returncode == 0, done.stderr
         found: list[dict[str, Any]] = json.loads(done.stdout)
         return found
 
-    def begin(self, name: str) -> subprocess.Popen[str]:
-        task = ["main", "--path", str(self.path), "--n", str(STEPS)]
-        command = [sys.executable, "-m", "samovar", "run", "--name", name, str(self.path / "program.py"), *task]
-        return subprocess.Popen(command, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def run(self, name: str) -> subprocess.Popen[str]:
+        return self.begin("main", "--path", str(self.path), "--n", str(STEPS), name=name)
 
     def notes(self) -> list[str]:
         file = self.path / "notes"
@@ -78,7 +66,7 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+    return Home(tmp_path, PROGRAM)
 
 
 class HalfDone(NamedTuple):
@@ -92,7 +80,7 @@ class HalfDone(NamedTuple):
 @pytest.fixture
 def half_done(home: Home) -> Iterator[HalfDone]:
     service, _ = services.begin(home.path)
-    client = home.begin("r")
+    client = home.run("r")
     until(lambda: len(home.get("actions", "r", "-n", "1000")) >= STEPS // 2, SECONDS)
     yield HalfDone(home, service, client)
     for process in (service, client):
@@ -155,13 +143,13 @@ def test_a_run_is_aborted_by_name_and_stays_so(half_done: HalfDone) -> None:
 
 def test_the_name_of_a_run_is_taken_once(half_done: HalfDone) -> None:
     home, _, client = half_done
-    second = home.begin("r")
+    second = home.run("r")
     _, said = second.communicate(timeout=SECONDS)
     assert second.returncode == 1
     assert "a run named 'r' is on its way; choose another name" in said
     (home.path / "go").touch()
     assert client.wait(SECONDS) == 0
-    third = home.begin("r")
+    third = home.run("r")
     _, said = third.communicate(timeout=SECONDS)
     assert third.returncode == 1
     assert "a run named 'r' is recorded already; choose another name" in said
@@ -190,7 +178,7 @@ def test_without_a_journal_nothing_is_written(home: Home) -> None:
     home.variables["SAMOVAR_JOURNAL"] = "none"
     process, _ = services.begin(home.path, SAMOVAR_JOURNAL="none")
     (home.path / "go").touch()
-    client = home.begin("r")
+    client = home.run("r")
     client.communicate(timeout=SECONDS)
     assert client.returncode == 0
     services.end(process)

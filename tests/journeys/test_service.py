@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from . import services
 from .conftest import until
-
-SECONDS = 60
 
 PROGRAM = """
 import asyncio, os, pathlib
@@ -42,35 +41,15 @@ if __name__ == "__main__":
 """
 
 
-class Home:
-    """A user's home with a program in it, and the command."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.script = path / "program.py"
-        self.script.write_text(PROGRAM)
-        self.variables = services.variables(path)
-
-    def python(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *arguments]
-        environment = {**self.variables, **variables}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
-
-    def samovar(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.python("-m", "samovar", *arguments, **variables)
-
+class Home(services.Home):
     def load(self) -> str:
         done = self.python(str(self.script))
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def status(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.samovar("status", "-o", "json").stdout)
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.samovar("status", "-o", "json").stdout)
         return found
-
-    def begin(self, task: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "samovar", "run", str(self.script), task, *arguments]
-        return subprocess.Popen(command, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def is_alive(pid: object) -> bool:
@@ -83,7 +62,7 @@ def is_alive(pid: object) -> bool:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+    return Home(tmp_path, PROGRAM)
 
 
 @pytest.fixture
@@ -97,7 +76,7 @@ def test_a_second_script_meets_a_warm_replica_and_its_state(served: Home) -> Non
     done = served.samovar("run", str(served.script), "load")
     assert done.stdout == "4\n"
     assert "1 task done, 0 cold, 1 warm" in done.stderr
-    (pool,) = served.status()["pools"]  # type: ignore[misc]
+    (pool,) = served.status()["pools"]
     assert (pool["ready"], pool["cold"], pool["done"]) == (1, 1, 4)
 
 
@@ -162,7 +141,7 @@ def test_a_run_goes_on_without_its_client(served: Home) -> None:
     client = served.begin("mark", "--path", str(served.path))
     until(lambda: (served.path / "began").exists())
     client.kill()
-    client.communicate(timeout=SECONDS)
+    client.communicate(timeout=services.SECONDS)
     (served.path / "go").touch()
     until(lambda: (served.path / "ended").exists())
     assert served.load() == "1"
@@ -172,7 +151,7 @@ def test_ctrl_c_aborts_the_run_and_leaves_the_service(served: Home) -> None:
     client = served.begin("mark", "--path", str(served.path))
     until(lambda: (served.path / "began").exists())
     client.send_signal(signal.SIGINT)
-    _, said = client.communicate(timeout=SECONDS)
+    _, said = client.communicate(timeout=services.SECONDS)
     assert client.returncode == 130, said
     assert served.load() == "1"  # the slot is free
     assert not (served.path / "ended").exists()
@@ -183,12 +162,14 @@ def test_a_client_is_told_when_the_service_is_killed(home: Home) -> None:
     client = home.begin("mark", "--path", str(home.path))
     until(lambda: (home.path / "began").exists())
     process.kill()
-    process.communicate(timeout=SECONDS)
-    _, said = client.communicate(timeout=SECONDS)
+    process.communicate(timeout=services.SECONDS)
+    _, said = client.communicate(timeout=services.SECONDS)
     assert client.returncode == 1
     assert "service.sock is gone, and what became of the run is not known here" in said
-    with services.running(home.path):  # what the dead one left behind is no obstacle
+    (home.path / "go").touch()
+    with services.running(home.path):  # what the dead one left behind is no obstacle, and its run goes on
         assert home.load() == "1"
+        until(lambda: (home.path / "ended").exists())
 
 
 @pytest.mark.parametrize("grace", ["10", "0"])
@@ -203,9 +184,9 @@ def test_what_runs_may_end_within_the_grace(home: Home, grace: str) -> None:
         late = home.samovar("run", str(home.script), "load")
         assert "the service ends, and starts no run any more" in late.stderr
         (home.path / "go").touch()
-    _, said = client.communicate(timeout=SECONDS)
-    assert stopping.wait(SECONDS) == 0
-    process.communicate(timeout=SECONDS)
+    _, said = client.communicate(timeout=services.SECONDS)
+    assert stopping.wait(services.SECONDS) == 0
+    process.communicate(timeout=services.SECONDS)
     assert process.returncode == 0
     assert client.returncode == (0 if grace == "10" else 1), said
     assert (home.path / "ended").exists() == (grace == "10")
@@ -215,7 +196,7 @@ def test_a_stranger_at_the_socket_is_refused(served: Home) -> None:
     address = served.path / "run" / "samovar" / "service.sock"
     assert os.stat(address).st_mode & 0o777 == 0o600
     with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.settimeout(SECONDS)
+        stranger.settimeout(services.SECONDS)
         stranger.connect(str(address))
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert stranger.recv(100) == b""
