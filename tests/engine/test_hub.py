@@ -133,11 +133,14 @@ def test_a_peer_that_is_gone_is_heard_to_its_last_word(hub: Hub, heard: Heard, p
     link.close()  # nothing left to be told, and nothing raised
 
 
-def test_wake_ends_a_poll_once(hub: Hub) -> None:
+def test_wake_ends_every_poll_until_it_was_seen(hub: Hub) -> None:
     hub.wake()
     hub.wake()
     turn(hub)
+    assert hub.poll(0)  # another thread that takes a turn does not take the news from the one that sleeps
+    hub.woken()
     assert hub.poll(0) == []
+    hub.woken()
 
 
 def test_one_that_has_gone_takes_nobody_along_who_has_its_descriptor(

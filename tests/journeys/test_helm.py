@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -66,6 +67,25 @@ def test_a_thread_waits_for_what_another_thread_aborts(host: Host) -> None:
     for thread in threads:
         thread.join(20)
     assert [type(error) for error in raised] == [flyte.errors.ActionAbortedError] * 2
+
+
+def test_a_thread_that_waits_for_long_delays_nobody(host: Host) -> None:
+    slow = flyte.run(program.slow_square, x=3, seconds=600.0)
+
+    def wait() -> None:
+        with contextlib.suppress(flyte.errors.ActionAbortedError):
+            slow.wait()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: slow.phase.value == "running")
+    for _ in range(3):
+        quick = flyte.run(program.square, x=4)
+        until(quick.done)
+        assert quick.result() == 16
+    slow.abort()
+    waiting.join(20)
+    assert not waiting.is_alive()
 
 
 async def several(base: int) -> list[int]:

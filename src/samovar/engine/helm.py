@@ -16,7 +16,8 @@ import contextlib
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from samovar.engine.hub import Hub
@@ -26,7 +27,11 @@ TICK = 0.05  # seconds
 
 _LOOK = 0.002  # seconds between two looks at whether the helm is in use
 _LONG = 0.001  # seconds of a wait after which the gate is opened at once
-_BATCHES = (8, 128)  # submissions after which what they wrote is sent and what came is read: the first, and at most
+_BATCHES = (8, 128)  # submissions that are carried out together: the first, and at most
+
+
+Submission = Callable[[], object]
+"""Submits something to the engine; called in a turn."""
 
 
 class Awaited(Protocol):
@@ -54,9 +59,10 @@ class Helm:
         self._moves = 0  # of others than the own thread
         self._seen = 0  # moves at the last look
         self._seated = 0  # the one thread that steers
+        self._news = False  # for it: an outcome came in another thread's turn
         self._followers = 0  # threads that wait beside it
         self._aboard: dict[asyncio.AbstractEventLoop, int] = {}  # loop → futures that it awaits
-        self._unsent = 0  # submissions since the last flush
+        self._inbox: deque[Submission] = deque()  # what no turn has been taken for yet
         self._batch = _BATCHES[0]
         self._thread = threading.Thread(target=self._run, name="samovar-engine", daemon=True)
 
@@ -86,13 +92,13 @@ class Helm:
     def _tick(self) -> None:
         with self._turn:
             self._engine.tick()
-            self._engine.flush()
+            self.flush()
         self.loop.call_later(TICK, self._tick)
 
     def _pump(self) -> None:
         with self._turn:
             self._hub.handle(self._hub.poll(0))
-            self._engine.flush()
+            self.flush()
 
     def _look(self) -> None:
         with self._turn:
@@ -103,7 +109,7 @@ class Helm:
                 if self._seated:
                     return  # a thread waits for long: it sees whatever comes, and opens the gate when it leaves
                 self._open()
-                self._engine.flush()
+                self.flush()
         if in_use:
             self.loop.call_later(_LOOK, self._look)
         else:
@@ -131,22 +137,34 @@ class Helm:
             self.is_taken = False
             self._gate.modify(self._hub.fileno(), select.EPOLLIN)
 
-    def submitted(self) -> None:
-        """Behind each submission of a script: of many in a row the frames are sent, and answers read, by the batch,
-        which is short at first and then grows. What is left over is sent when the script waits, or by the own thread.
-        """
-        self._take()
-        self._unsent += 1
-        if self._unsent >= self._batch:
-            self._unsent = 0
-            self._batch = min(2 * self._batch, _BATCHES[1])
-            self._hub.handle(self._hub.poll(0))
-            self._engine.flush()
+    def flush(self) -> None:
+        """Carry out what was submitted, and write what that and all before it has given to write."""
+        inbox = self._inbox
+        while inbox:
+            inbox.popleft()()
+        self._engine.flush()
 
     def arrived(self) -> None:
         """An outcome is there, and the thread that steers may be waiting for it, in a poll that ends for bytes only."""
-        if self._seated and self._seated != threading.get_ident():
+        if self._seated and not self._news and self._seated != threading.get_ident():
+            self._news = True
             self._hub.wake()
+
+    # of threads that submit
+
+    def submit(self, submission: Submission) -> None:
+        """Carry it out soon, in a turn: of many in a row a batch in one turn, which is short at first and then grows.
+
+        What is left over waits for the script to wait, or for the own thread to look.
+        """
+        self._inbox.append(submission)
+        if len(self._inbox) >= self._batch or not self.is_taken or self._seated:  # who is seated looks for bytes alone
+            with self._turn:
+                self._take()
+                self._batch = min(2 * self._batch, _BATCHES[1])
+                self.flush()
+                self._hub.handle(self._hub.poll(0))
+                self.flush()
 
     # threads that wait
 
@@ -158,14 +176,15 @@ class Helm:
             with self._turn:
                 if not self._seated:
                     self._seated, seated = threading.get_ident(), True
-                    self._unsent, self._batch = 0, _BATCHES[0]
+                    self._batch = _BATCHES[0]
                     self._take()
-                    self._engine.flush()
+                    self.flush()
             if seated:
                 self._steer(awaited, None if timeout is None else began + timeout)
         finally:
             if seated:
                 with self._turn:
+                    self._heard()
                     self._seated = 0
                     if self._followers or time.monotonic() - began > _LONG:
                         self._open()
@@ -180,14 +199,22 @@ class Helm:
             if ready:
                 with self._turn:
                     self._moves += 1
+                    self._heard()
                     self._hub.handle(ready)
-                    self._engine.flush()
+                    self.flush()
+
+    def _heard(self) -> None:
+        """Whoever steers looks for its outcome next."""
+        if self._news:
+            self._news = False
+            self._hub.woken()
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
         """Around the wait of a thread that found the seat taken."""
         with self._turn:
             self._followers += 1
+            self.flush()
         try:
             yield
         finally:
@@ -203,8 +230,8 @@ class Helm:
             with contextlib.suppress(NotImplementedError):
                 loop.add_reader(self._hub.fileno(), self._pump_aboard)
         self._aboard[loop] += 1
-        if self._unsent:
-            self._unsent, self._batch = 0, _BATCHES[0]
+        if self._inbox:
+            self._batch = _BATCHES[0]
             loop.call_soon(self._pump_aboard)
 
     def served(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -222,4 +249,4 @@ class Helm:
         with self._turn:
             self._take()
             self._hub.handle(self._hub.poll(0))
-            self._engine.flush()
+            self.flush()

@@ -75,13 +75,15 @@ class Hub:
                     self._read(link)
             elif fd in self._listeners:
                 self._accept(*self._listeners[fd])
-            elif fd == self._wake:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(fd)
 
     def wake(self) -> None:
-        """Let the thread that is in ``poll`` return."""
+        """Let ``poll`` return, whoever is in it, until ``woken``."""
         os.eventfd_write(self._wake, 1)
+
+    def woken(self) -> None:
+        """The thread for which ``wake`` was called has seen it. No other may say so, or that one sleeps on."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
 
     def drain(self, link: Link) -> None:
         """Take in what a peer that has ended left behind, and drop it."""

@@ -6,6 +6,7 @@ waits for a result runs the engine meanwhile, or what stands for it here (``engi
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -67,9 +68,7 @@ class Host:
         run = Run(handle.name, context, handle)
         if not self.helm.is_taken:
             self.turn.keep_signals()
-        with self.turn:
-            handle.action = self.engine.start(spec, body, blobs, run)
-            self.helm.submitted()
+        self.helm.submit(functools.partial(handle.begin, spec, body, blobs, run))
         return handle
 
     def wait(self, handle: Handle, timeout: float | None) -> None:
@@ -104,6 +103,7 @@ class Host:
 
     def abort(self, handle: Handle, reason: str) -> None:
         with self.turn:
+            self.helm.flush()  # it may not have begun
             self.engine.abort(handle.action, reason)
             self.engine.flush()
 

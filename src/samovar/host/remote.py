@@ -237,7 +237,7 @@ class RemoteHost(Host):
             return
         self.closed = True
         with self.turn:
-            self.engine.flush()
+            self.helm.flush()
         self.helm.close()
         self.engine.hub.close()
         self.turn.release_signals()

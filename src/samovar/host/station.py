@@ -57,6 +57,7 @@ class Station:
         if self.is_closed:
             return
         with self.turn:
+            self.helm.flush()
             self.engine.abort_all("the engine closes")
             self.engine.flush()
         self.settle(grace)
