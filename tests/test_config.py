@@ -14,22 +14,23 @@ from samovar.errors import InitializationError
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("SAMOVAR_DRIVER", "SAMOVAR_LEASE", "SAMOVAR_CONFIG"):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("SAMOVAR_CONFIG", *(f"SAMOVAR_{name.upper()}" for name in config.Settings._fields)):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "samovar").mkdir()
     return tmp_path / "samovar"
 
 
 def test_nothing_is_set() -> None:
-    assert config.load() == config.Settings("auto", LEASE)
+    assert config.load() == config.Settings(driver="auto", endpoint="", journal="", lease=LEASE)
 
 
 def test_the_file_and_above_it_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "config.toml").write_text('driver = "process"\nlease = 7\n')
-    assert config.load() == ("process", 7.0)
+    assert config.load() == config.Settings(driver="process", lease=7.0)
     monkeypatch.setenv("SAMOVAR_DRIVER", "container")
     monkeypatch.setenv("SAMOVAR_LEASE", "2.5")
-    assert config.load() == ("container", 2.5)
+    assert config.load() == config.Settings(driver="container", lease=2.5)
 
 
 def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +42,8 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ('colour = "green"', r"config\.toml: there is no setting colour; there are driver, lease"),
+        ('colour = "green"', r"config\.toml: there is no setting colour; there are driver, endpoint, journal, lease"),
+        ("endpoint = 'here'", r"config\.toml: endpoint='here': it must be the path of a Unix socket, or 'none'"),
         ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
         ("lease = [3]", r"lease=\[3\]"),
         ("lease = nan", "lease=nan"),
@@ -61,3 +63,17 @@ def test_a_variable_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SAMOVAR_CONFIG", str(tmp_path / "nowhere.toml"))
     with pytest.raises(InitializationError, match="which is not there"):
         config.load()
+
+
+def test_endpoints(home: Path) -> None:
+    for written, meant in (("/run/s.sock", "/run/s.sock"), ("unix:///run/s.sock", "/run/s.sock"), ("none", "none")):
+        (home / "config.toml").write_text(f"endpoint = {written!r}")
+        assert config.load().endpoint == meant
+
+
+def test_where_the_journal_is(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.journal() == str(tmp_path / "state" / "samovar" / "journal.db")
+    monkeypatch.setenv("SAMOVAR_JOURNAL", "postgresql://me@here/runs")
+    assert config.journal() == "postgresql://me@here/runs"
+    monkeypatch.setenv("SAMOVAR_JOURNAL", "none")
+    assert config.journal() == ""
