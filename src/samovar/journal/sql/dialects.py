@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -23,6 +25,7 @@ from samovar.journal.sql.rows import Row
 _WRITES = "samovar_writes"
 
 _SQLITE_BUSY = 2.0  # seconds to wait for another process that writes
+_SQLITE_RETRY = 0.01  # seconds
 _SQLITE_PAGES = 20_000  # of the log before they are moved into the database: random keys touch each page often
 _SQLITE_CACHE = 64 * 1024  # KiB of pages, so that the indexes of a million actions need no reads
 _SQLITE_ROWS = (100, 10, 1)  # rows of one statement
@@ -80,6 +83,19 @@ def _error(dialect: Dialect, error: BaseException) -> JournalError:
     return kind(f"journal {dialect.engine.url.render_as_string(hide_password=True)}: {text}")
 
 
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Of several that open a new file at once one sets its mode; SQLite tells the others at once that it is locked."""
+    end = time.monotonic() + _SQLITE_BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_SQLITE_RETRY)
+
+
 class SQLite:
     """One file.
 
@@ -102,15 +118,19 @@ class SQLite:
         event.listen(self.engine, "begin", _begin)
 
     def _before(self, *_: Any) -> None:
-        """Payloads are nobody else's business, and SQLite would make the file readable by all."""
+        """Payloads are nobody else's business, and SQLite would make the file readable by all.
+
+        It is not opened for that: to close a descriptor of it would drop the locks of all connections of this process.
+        """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.mknod(self.path, stat.S_IFREG | 0o600)
 
     @staticmethod
     def _connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where we say so
+        _keep_a_log(connection)
         for setting in (
-            "journal_mode = WAL",
             "synchronous = NORMAL",
             "foreign_keys = ON",
             f"wal_autocheckpoint = {_SQLITE_PAGES}",
