@@ -12,13 +12,18 @@ from tests.real.containers import engine as engines
 os.environ["SAMOVAR_ENDPOINT"] = "none"  # whoever runs the tests may have a service
 
 
+def _skip_without(reason: str, what: str, requires: str) -> None:
+    """``reason``: why it cannot be had; "" if it can. Skips, or fails where the variable says that it is required."""
+    if reason and os.environ.get(requires):
+        pytest.fail(f"{what} required, but there is {reason}")
+    if reason:
+        pytest.skip(f"there is {reason}")
+
+
 @pytest.fixture(scope="session")
 def container_engine():
     """A container engine of the tests' own. Without Podman: skipped, or failed where containers are required."""
-    if reason := engines.missing():
-        if os.environ.get("SAMOVAR_REQUIRE_CONTAINERS"):
-            pytest.fail(f"containers are required, but there is {reason}")
-        pytest.skip(f"there is {reason}")
+    _skip_without(engines.missing(), "containers are", "SAMOVAR_REQUIRE_CONTAINERS")
     with engines.running() as engine:
         yield engine
 
@@ -35,9 +40,6 @@ def containers(container_engine, monkeypatch):
 @pytest.fixture(scope="session")
 def postgres_server():
     """A PostgreSQL server of the tests' own. Where there can be none: skipped, or failed where it is required."""
-    if reason := postgres.missing():
-        if os.environ.get("SAMOVAR_REQUIRE_POSTGRES"):
-            pytest.fail(f"PostgreSQL is required, but there is {reason}")
-        pytest.skip(f"there is {reason}")
+    _skip_without(postgres.missing(), "PostgreSQL is", "SAMOVAR_REQUIRE_POSTGRES")
     with postgres.running() as server:
         yield server

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -18,7 +16,7 @@ import uvloop
 import samovar as flyte
 from samovar.host import Host
 
-from . import program
+from . import program, services
 from .conftest import until
 
 
@@ -202,24 +200,9 @@ if __name__ == "__main__":
 
 
 def test_a_replica_that_is_stopped_loses_its_lease(tmp_path: Path) -> None:
-    script = tmp_path / "stopped.py"
-    script.write_text(STOPPED)
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "SAMOVAR_LEASE": "2.5"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    home = services.Home(tmp_path, STOPPED)
+    done = home.python(str(home.script), SAMOVAR_LEASE="2.5")
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
-    bad = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "SAMOVAR_LEASE": "soon"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    bad = home.python(str(home.script), SAMOVAR_LEASE="soon")
     assert bad.returncode == 1
     assert "SAMOVAR_LEASE='soon': it must be a number of seconds" in bad.stderr

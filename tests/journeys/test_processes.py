@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from . import services
+
 ROOT = Path(__file__).parents[2]
 SEED = ROOT / "examples" / "seed"
 
@@ -67,16 +69,8 @@ if __name__ == "__main__":
 
 
 def test_a_module_that_does_not_import_in_the_replica(tmp_path: Path) -> None:
-    script = tmp_path / "bad.py"
-    script.write_text(BAD_MODULE)
-    done = subprocess.run(
-        [sys.executable, "-m", "samovar", str(script)],
-        env={**os.environ, "SAMOVAR_TEST_PARENT": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    home = services.Home(tmp_path, BAD_MODULE)
+    done = home.samovar(str(home.script), SAMOVAR_TEST_PARENT="1")
     assert done.returncode == 1
     assert "ModuleLoadError" in done.stderr
     assert "only imports at home" in done.stderr

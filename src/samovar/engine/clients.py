@@ -73,10 +73,9 @@ class Clients:
         if not isinstance(frame, frames.Join):
             reason = "the first frame must be a join"
         elif frame.version != frames.VERSION:
-            reason = f"protocol {frame.version} is spoken, this engine speaks {frames.VERSION}"
+            reason = frames.other_version(frame.version)
         if reason:
-            self._engine.send(link, frames.Refuse(reason))
-            link.close()
+            self._engine.refuse(link, reason)
             return
         link.is_known = True
         self._links[link] = {}

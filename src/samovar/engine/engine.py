@@ -182,6 +182,11 @@ class Engine:
             self._unflushed.append(link)
         link.outbox.append(frame)
 
+    def refuse(self, link: Link, reason: str) -> None:
+        """The handshake does not hold."""
+        self.send(link, frames.Refuse(reason))
+        link.close()
+
     def _submit(self, work: Work, parent: int) -> int:
         self._actions = number = self._actions + 1
         self._works[number] = work
@@ -237,12 +242,11 @@ class Engine:
         if not isinstance(hello, frames.Hello):
             reason = "the first frame must be a hello"
         elif hello.version != frames.VERSION:
-            reason = f"protocol {hello.version} is spoken, this engine speaks {frames.VERSION}"
+            reason = frames.other_version(hello.version)
         elif not self._is_token_of(hello.replica, hello.token):
             reason = "unknown replica or wrong token"
         if reason:
-            self.send(link, frames.Refuse(reason))
-            link.close()
+            self.refuse(link, reason)
             return
         link.is_known = True
         link.replica = hello.replica

@@ -6,6 +6,7 @@ waits for a result runs the engine meanwhile, or what stands for it here (``engi
 
 from __future__ import annotations
 
+import abc
 import functools
 import gc
 import itertools
@@ -36,7 +37,7 @@ class Runs(Driven, Protocol):
     def phase(self, action: int) -> Phase | None: ...
 
 
-class Host:
+class Host(abc.ABC):
     """Implements ``samovar.sdk.controller.Host``; the base of ``EmbeddedHost`` and ``RemoteHost``."""
 
     def __init__(self, engine: Runs, turn: Turn, helm: Helm, blobs: Blobs, on_log: OnLog) -> None:
@@ -107,8 +108,10 @@ class Host:
             self.engine.abort(handle.action, reason)
             self.engine.flush()
 
+    @abc.abstractmethod
     def stats(self) -> list[PoolStats]:
-        raise NotImplementedError
+        """The figures of every pool."""
 
+    @abc.abstractmethod
     def close(self, grace: float = 2.0) -> None:
-        raise NotImplementedError
+        """Let go of the engine; an engine of this process ends, with what it runs."""

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -151,7 +151,7 @@ class _Ending:
 
 
 @contextlib.contextmanager
-def _alone(address: Path):  # type: ignore[no-untyped-def]
+def _alone(address: Path) -> Iterator[None]:
     """Hold the lock. InitializationError: another service does."""
     with open(_lock_path(address), "a") as lock:
         try:

@@ -60,21 +60,18 @@ class Station:
             self.helm.flush()
             self.engine.abort_all("the engine closes")
             self.engine.flush()
-        self.settle(grace)
+        self._settle(grace)
         stopping = self._keeper.close(min(grace, _STOP_GRACE))
         asyncio.run_coroutine_threadsafe(stopping, self.helm.loop).result(grace + _CLOSE_LIMIT)
         self.helm.close()
         self.engine.hub.close()
         self._remove_folders()
 
-    def settle(self, grace: float) -> bool:
-        """Wait until nothing runs, at most ``grace`` seconds. False: something still does."""
+    def _settle(self, grace: float) -> None:
+        """Wait until nothing runs, at most ``grace`` seconds."""
         end = time.monotonic() + grace
-        while self.engine.is_busy:
-            if time.monotonic() >= end:
-                return False
+        while self.engine.is_busy and time.monotonic() < end:
             time.sleep(0.01)
-        return True
 
     def _remove_folders(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -14,6 +14,11 @@ from samovar.model import Bundle, Failure, Phase, PoolStats, TaskSpec
 VERSION = 1
 
 
+def other_version(spoken: int) -> str:
+    """Why a peer that speaks it is refused."""
+    return f"protocol {spoken} is spoken, this engine speaks {VERSION}"
+
+
 class _Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pass
 
