@@ -8,13 +8,11 @@ of it waits, logs or touches a file.
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from samovar import errors
 from samovar.core.actions import ABORTED
 from samovar.core.messages import (
     Abort,
@@ -26,10 +24,6 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
-    ReplicaHeard,
-    ReplicaLost,
-    ReplicaReady,
-    ReplicaUnfit,
     Settle,
     StartReplica,
     StopReplica,
@@ -38,19 +32,16 @@ from samovar.core.messages import (
 )
 from samovar.core.pools import LEASE, Pools
 from samovar.engine.clients import Clients
+from samovar.engine.crew import Crew
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
 from samovar.engine.scribe import Scribe
 from samovar.engine.work import Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import RUNNING, Environment, Exit, Failure, Phase, PoolStats, TaskSpec
+from samovar.model import RUNNING, Environment, Phase, PoolStats, TaskSpec
 from samovar.wire import frames
 from samovar.wire.blobs import adopt
-
-_VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
-
-STALLED = 2.0  # seconds for which an event loop has not answered
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
 
@@ -72,19 +63,16 @@ class Engine:
     ) -> None:
         self.hub = Hub(self)
         self.clients = Clients(self)
-        self._address = os.path.join(folder, "engine.sock")
-        self.hub.listen(self._address, "replica")
+        address = os.path.join(folder, "engine.sock")
+        self.hub.listen(address, "replica")
+        self.crew = Crew(self, keeper, address)
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
         self._scribe = scribe
         self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
-        self._environments: dict[str, Environment] = {}  # by pool
-        self._links: dict[str, Link] = {}  # by replica
-        self._tokens: dict[str, str] = {}  # of replicas that have not said hello
-        self._kept: set[str] = set()  # replicas that have not ended
-        self._reasons: dict[str, str] = {}  # why a replica had to end
+        self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
         self._unflushed: list[Link] = []
@@ -95,17 +83,17 @@ class Engine:
             frames.Declare: self._declared,
             frames.Withdraw: self._withdrawn,
             frames.Log: self._logged,
-            frames.Beat: self._beat,
-            frames.Ready: self._ready,
-            frames.Unfit: self._unfit,
+            frames.Beat: self.crew.beat,
+            frames.Ready: self.crew.ready,
+            frames.Unfit: self.crew.cannot_import,
         }
         self._carry_out: dict[type[Any], Callable[[Any], None]] = {
             Assign: self._assign,
             Settle: self._settle,
             Deliver: self._deliver,
             Cancel: self._cancel,
-            StartReplica: self._start_replica,
-            StopReplica: self._stop_replica,
+            StartReplica: self.crew.start,
+            StopReplica: self.crew.stop,
             ClosePool: self._close_pool,
         }
 
@@ -113,11 +101,7 @@ class Engine:
 
     def stats(self) -> list[PoolStats]:
         """Every pool; a note where something keeps it from its work."""
-        stalled = {_pool_of(link.replica): link for link in self._links.values() if link.lag > STALLED}
-        return [
-            pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool
-            for pool in self._pools.stats(time.monotonic())
-        ]
+        return self.crew.annotate(self._pools.stats(time.monotonic()))
 
     # what a script asks for
 
@@ -130,7 +114,7 @@ class Engine:
         return self._submit(work, 0)
 
     def abort(self, action: int, reason: str) -> None:
-        self._handle(Abort(action, reason))
+        self.handle(Abort(action, reason))
 
     def abort_all(self, reason: str) -> None:
         """Abort every run."""
@@ -143,14 +127,18 @@ class Engine:
         work = self._works.get(action)
         return work.phase if work is not None else None
 
+    def running_on(self, replica: str) -> list[str]:
+        """What holds a slot of the replica: if it dies, one of these has killed it."""
+        return [self._works[action].label for action in self._pools.running_on(replica)]
+
     @property
     def is_busy(self) -> bool:
         """Whether any replica executes anything."""
-        return any(link.running for link in self._links.values())
+        return self.crew.is_busy
 
     # events
 
-    def _handle(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         carry_out = self._carry_out
         for command in self._pools.handle(event, time.monotonic()):
             carry_out[type(command)](command)
@@ -165,7 +153,7 @@ class Engine:
     def tick(self) -> None:
         if self._scribe is not None:
             self._scribe.catch_up()
-        self._handle(Tick())
+        self.handle(Tick())
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
@@ -191,7 +179,7 @@ class Engine:
         self._actions = number = self._actions + 1
         self._works[number] = work
         work.action = number
-        self._handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
+        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
         return number
 
     def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
@@ -208,10 +196,10 @@ class Engine:
         if environment.scope:
             name = f"{name}/{run.name}"
             run.pools = tuple({*run.pools, name})
-        known = self._environments.get(name)
+        known = self.environments.get(name)
         if known is None or known.settings != environment.settings:
-            self._environments[name] = environment
-            self._handle(OpenPool(name, environment.settings))
+            self.environments[name] = environment
+            self.handle(OpenPool(name, environment.settings))
         return name
 
     def received(self, link: Link, batch: list[Any]) -> None:
@@ -222,7 +210,7 @@ class Engine:
         if not link.is_known:
             if not batch:
                 return
-            self._hello(link, batch.pop(0))
+            self.crew.hello(link, batch.pop(0))
         for frame in batch:
             handler = on_frame.get(type(frame))
             if handler is None or not link.is_known:
@@ -234,42 +222,12 @@ class Engine:
         """A process may live on without a voice: it is of no use then, and its end is the loss."""
         if link.role == "client":
             self.clients.left(link)
-        elif link.replica in self._kept:
-            self._keeper.stop(link.replica, _VOICELESS_GRACE)
+        else:
+            self.crew.fell_silent(link)
 
-    def _hello(self, link: Link, hello: Any) -> None:
-        reason = ""
-        if not isinstance(hello, frames.Hello):
-            reason = "the first frame must be a hello"
-        elif hello.version != frames.VERSION:
-            reason = frames.other_version(hello.version)
-        elif not self._is_token_of(hello.replica, hello.token):
-            reason = "unknown replica or wrong token"
-        if reason:
-            self.refuse(link, reason)
-            return
-        link.is_known = True
-        link.replica = hello.replica
-        self._links[hello.replica] = link
-        del self._tokens[hello.replica]
-        environment = self._environments[_pool_of(hello.replica)]
-        link.is_bounded = environment.limits.memory is not None
-        self.send(link, frames.Welcome(environment.bundle, self.blobs))
-
-    def _is_token_of(self, replica: str, token: str) -> bool:
-        wanted = self._tokens.get(replica)
-        return wanted is not None and hmac.compare_digest(wanted.encode(), token.encode())
-
-    def _note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
+    def note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
         if self._scribe is not None:
             self._scribe.happened(pool, change, replica, reason)
-
-    def _ready(self, link: Link, frame: frames.Ready) -> None:
-        self._note(_pool_of(link.replica), Change.READY, link.replica)
-        self._handle(ReplicaReady(link.replica))
-
-    def _unfit(self, link: Link, frame: frames.Unfit) -> None:
-        self._handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
@@ -297,7 +255,7 @@ class Engine:
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)
         if action is not None:
-            self._handle(Abort(action, "its caller was cancelled"))
+            self.handle(Abort(action, "its caller was cancelled"))
 
     def _done(self, link: Link, frame: frames.Done) -> None:
         work = link.running.pop(frame.epoch, None)
@@ -310,11 +268,11 @@ class Engine:
             work.result_blobs = frame.blobs
         else:
             self.discard(frame.blobs)
-        self._handle(Finished(frame.epoch))
+        self.handle(Finished(frame.epoch))
 
     def _failed(self, link: Link, frame: frames.Failed) -> None:
         if link.running.pop(frame.epoch, None) is not None:
-            self._handle(Finished(frame.epoch, frame.failure))
+            self.handle(Finished(frame.epoch, frame.failure))
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
         work = link.running.get(frame.epoch)
@@ -322,10 +280,6 @@ class Engine:
             work.run.starter.logged(work.label, frame.stream, frame.text)
         else:
             self._on_log(link.replica, frame.stream, frame.text)
-
-    def _beat(self, link: Link, frame: frames.Beat) -> None:
-        link.lag = frame.lag
-        self._handle(ReplicaHeard(link.replica))
 
     # commands
 
@@ -337,7 +291,7 @@ class Engine:
             work.run.starter.running()
         if work.record is not None and self._scribe is not None:
             self._scribe.assigned(work.record, command.replica, command.cold)
-        link = self._links[command.replica]
+        link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
         frame = frames.Run(
@@ -377,71 +331,18 @@ class Engine:
                 self.send(link, frames.Answer(work.call, work.result, work.result_blobs, work.failure))
         else:
             for pool in work.run.pools:
-                self._handle(Drain(pool))
+                self.handle(Drain(pool))
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 
     def _cancel(self, command: Cancel) -> None:
-        link = self._links.get(command.replica)
+        link = self.crew.links.get(command.replica)
         if link is not None:
             self.send(link, frames.Cancel(command.epoch))
 
-    def _start_replica(self, command: StartReplica) -> None:
-        replica = command.replica
-        self._kept.add(replica)
-        self._tokens[replica] = token = os.urandom(16).hex()
-        boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
-        self._keeper.start(replica, self._environments[command.pool], boot, self)
-        self._note(command.pool, Change.STARTING, replica)
-
-    def _stop_replica(self, command: StopReplica) -> None:
-        if command.reason:
-            self._reasons[command.replica] = command.reason
-        self._note(_pool_of(command.replica), Change.STOPPING, command.replica, command.reason)
-        self._keeper.stop(command.replica, command.grace)
-
     def _close_pool(self, command: ClosePool) -> None:
-        del self._environments[command.pool]
-
-    # what the keeper tells
-
-    def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
-        self._forget(replica)
-        failure = Failure(error.kind, error.code, str(error), worker=replica)
-        self._handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
-        self.flush()
-
-    def ended(self, replica: str, environment: Environment, how: Exit) -> None:
-        link = self._links.get(replica)
-        if link is not None:
-            self.hub.drain(link)
-        self._forget(replica)
-        failure = self._why(environment, replica, how)
-        self._note(_pool_of(replica), Change.LOST, replica, failure.message)
-        self._handle(ReplicaLost(replica, failure))
-        self.flush()
-
-    def _forget(self, replica: str) -> None:
-        self._kept.discard(replica)
-        self._links.pop(replica, None)
-        self._tokens.pop(replica, None)
-
-    def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
-        text = f"replica {replica} of environment '{environment.name}'"
-        if running := self._pools.running_on(replica):
-            text += f", while it ran {_listed([self._works[action].label for action in running])},"
-        if reason := self._reasons.pop(replica, ""):
-            return Failure("system", "RuntimeSystemError", f"{text} was killed: {reason}", worker=replica)
-        if ended.out_of_memory:
-            limit = environment.limits.memory or 0
-            text += (
-                f" went over its memory limit ({limit / 2**20:.0f} MiB) and was killed; give the task more: "
-                'override(resources=Resources(memory=…), reusable="off") or a larger TaskEnvironment'
-            )
-            return Failure("user", "OOMError", text, worker=replica)
-        output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
-        return Failure("system", "RuntimeSystemError", f"{text} {ended}{output}", worker=replica)
+        del self.environments[command.pool]
 
     def _adopt(self, blobs: tuple[str, ...]) -> None:
         """They count no longer as memory of the replica that wrote them."""
@@ -458,17 +359,3 @@ class Engine:
         for name in blobs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.blobs, os.path.basename(name)))
-
-
-def _pool_of(replica: str) -> str:
-    return replica.rpartition("-")[0]
-
-
-def _stalled(link: Link) -> str:
-    return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"
-
-
-def _listed(names: list[str]) -> str:
-    """At most three by name."""
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,159 @@
+"""The crew: the replicas of an engine, from the command that starts one to what its end is told as.
+
+Called in the engine's turn, by links and by the keeper. A replica is in the crew from its start until its driver has
+seen its end; from its hello on it has a link.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import TYPE_CHECKING, Any
+
+from samovar import errors
+from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
+from samovar.engine.keeper import Keeper
+from samovar.engine.links import Link
+from samovar.entries import Change
+from samovar.model import Environment, Exit, Failure, PoolStats
+from samovar.wire import frames
+
+if TYPE_CHECKING:
+    from samovar.engine.engine import Engine
+
+STALLED = 2.0  # seconds for which an event loop has not answered
+
+_VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
+
+
+class Crew:
+    """``address``: the socket where replicas find their engine."""
+
+    def __init__(self, engine: Engine, keeper: Keeper, address: str) -> None:
+        self.links: dict[str, Link] = {}  # by replica
+        self._engine = engine
+        self._keeper = keeper
+        self._address = address
+        self._tokens: dict[str, str] = {}  # of replicas that have not said hello
+        self._kept: set[str] = set()  # replicas that have not ended
+        self._reasons: dict[str, str] = {}  # why a replica had to end
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any replica executes anything."""
+        return any(link.running for link in self.links.values())
+
+    def annotate(self, pools: list[PoolStats]) -> list[PoolStats]:
+        """With a note where a task keeps its replica from answering."""
+        stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
+        return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
+
+    # what the core commands
+
+    def start(self, command: StartReplica) -> None:
+        replica = command.replica
+        self._kept.add(replica)
+        self._tokens[replica] = token = os.urandom(16).hex()
+        boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
+        self._keeper.start(replica, self._engine.environments[command.pool], boot, self)
+        self._engine.note(command.pool, Change.STARTING, replica)
+
+    def stop(self, command: StopReplica) -> None:
+        if command.reason:
+            self._reasons[command.replica] = command.reason
+        self._engine.note(pool_of(command.replica), Change.STOPPING, command.replica, command.reason)
+        self._keeper.stop(command.replica, command.grace)
+
+    # what replicas say of themselves
+
+    def hello(self, link: Link, hello: Any) -> None:
+        reason = ""
+        if not isinstance(hello, frames.Hello):
+            reason = "the first frame must be a hello"
+        elif hello.version != frames.VERSION:
+            reason = frames.other_version(hello.version)
+        elif not self._is_token_of(hello.replica, hello.token):
+            reason = "unknown replica or wrong token"
+        if reason:
+            self._engine.refuse(link, reason)
+            return
+        link.is_known = True
+        link.replica = hello.replica
+        self.links[hello.replica] = link
+        del self._tokens[hello.replica]
+        environment = self._engine.environments[pool_of(hello.replica)]
+        link.is_bounded = environment.limits.memory is not None
+        self._engine.send(link, frames.Welcome(environment.bundle, self._engine.blobs))
+
+    def ready(self, link: Link, frame: frames.Ready) -> None:
+        self._engine.note(pool_of(link.replica), Change.READY, link.replica)
+        self._engine.handle(ReplicaReady(link.replica))
+
+    def cannot_import(self, link: Link, frame: frames.Unfit) -> None:
+        self._engine.handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
+
+    def beat(self, link: Link, frame: frames.Beat) -> None:
+        link.lag = frame.lag
+        self._engine.handle(ReplicaHeard(link.replica))
+
+    def fell_silent(self, link: Link) -> None:
+        """A process may live on without a voice: it is of no use then, and its end is the loss."""
+        if link.replica in self._kept:
+            self._keeper.stop(link.replica, _VOICELESS_GRACE)
+
+    def _is_token_of(self, replica: str, token: str) -> bool:
+        wanted = self._tokens.get(replica)
+        return wanted is not None and hmac.compare_digest(wanted.encode(), token.encode())
+
+    # what the keeper tells
+
+    def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
+        self._forget(replica)
+        failure = Failure(error.kind, error.code, str(error), worker=replica)
+        self._engine.handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
+        self._engine.flush()
+
+    def ended(self, replica: str, environment: Environment, how: Exit) -> None:
+        link = self.links.get(replica)
+        if link is not None:
+            self._engine.hub.drain(link)
+        self._forget(replica)
+        failure = self._why(environment, replica, how)
+        self._engine.note(pool_of(replica), Change.LOST, replica, failure.message)
+        self._engine.handle(ReplicaLost(replica, failure))
+        self._engine.flush()
+
+    def _forget(self, replica: str) -> None:
+        self._kept.discard(replica)
+        self.links.pop(replica, None)
+        self._tokens.pop(replica, None)
+
+    def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
+        text = f"replica {replica} of environment '{environment.name}'"
+        if running := self._engine.running_on(replica):
+            text += f", while it ran {_listed(running)},"
+        if reason := self._reasons.pop(replica, ""):
+            return Failure("system", "RuntimeSystemError", f"{text} was killed: {reason}", worker=replica)
+        if ended.out_of_memory:
+            limit = environment.limits.memory or 0
+            text += (
+                f" went over its memory limit ({limit / 2**20:.0f} MiB) and was killed; give the task more: "
+                'override(resources=Resources(memory=…), reusable="off") or a larger TaskEnvironment'
+            )
+            return Failure("user", "OOMError", text, worker=replica)
+        output = f"; its last output:\n{ended.output.strip()}" if ended.output.strip() else ""
+        return Failure("system", "RuntimeSystemError", f"{text} {ended}{output}", worker=replica)
+
+
+def pool_of(replica: str) -> str:
+    return replica.rpartition("-")[0]
+
+
+def _stalled(link: Link) -> str:
+    return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"
+
+
+def _listed(names: list[str]) -> str:
+    """At most three by name."""
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
