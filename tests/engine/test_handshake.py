@@ -151,9 +151,9 @@ def test_a_call_for_an_execution_that_is_not_its_own_is_refused(talk: Talk) -> N
 
 
 def test_what_the_keeper_tells(talk: Talk) -> None:
-    talk.engine.unfit(talk.replica, TASK.environment, ReplicaStartError("no room"))
+    talk.engine.crew.unfit(talk.replica, TASK.environment, ReplicaStartError("no room"))
     with talk.connect() as peer:
         assert talk.say(peer, talk.hello())[0].reason  # it has been given up
     talk.engine.abort_all("enough")
     assert talk.outcomes[0].failure is not None
-    talk.engine.ended("unknown-1", TASK.environment, Exit(code=1))
+    talk.engine.crew.ended("unknown-1", TASK.environment, Exit(code=1))
