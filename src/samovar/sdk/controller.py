@@ -63,6 +63,7 @@ class Execution:
     __slots__ = (
         "action",
         "attempt",
+        "calls",
         "controller",
         "custom_context",
         "epoch",
@@ -90,4 +91,5 @@ class Execution:
         self.attempt = attempt
         self.custom_context = custom_context or {}
         self.group = ""
+        self.calls: dict[int, int] = {}  # how often it has called the same task with the same inputs
         self.extra: Any = None
