@@ -31,6 +31,7 @@ class Clients:
         self.on_shutdown: Callable[[float], None] | None = None  # takes the grace, in seconds
         self.driver = ""  # its name, for people
         self._refusing = False
+        self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -53,11 +54,24 @@ class Clients:
             if handler is None:
                 link.close()
                 return
-            handler(link, frame)
+            if self._held is not None and handler in (self._start, self._abort_run):
+                self._held.append((link, frame))
+            else:
+                handler(link, frame)
 
     def left(self, link: Link) -> None:
         for starter in self._links.pop(link, {}).values():
             starter.link = None
+
+    def hold(self) -> None:
+        """Runs of an engine before are about to be taken up: who asks for a run has to wait, until ``release``."""
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for link, frame in held:
+            if link in self._links:
+                self._on_frame[type(frame)](link, frame)
 
     def refuse(self) -> None:
         """Nothing new is started from here on."""
@@ -97,12 +111,18 @@ class Clients:
         self._runs[frame.name] = starter
         starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
 
-    def resume(self, started: RunStarted, recalled: dict[str, Settled]) -> None:
-        """Start a run again that another engine could not end; nobody waits for it."""
+    def revive(self, started: RunStarted, recalled: dict[str, Settled]) -> Run:
+        """A run that another engine could not end goes on; nobody waits for it yet."""
         starter = self._runs[started.run] = RemoteStarter(self, started.run)
         run = Run(started.run, started.context, starter)
         run.recalled = recalled
-        starter.action = self._engine.start(started.task, started.inputs, (), run)
+        run.settled = len(recalled)
+        return run
+
+    def began(self, name: str, action: int) -> None:
+        """This is the first action of a run that was revived."""
+        if name in self._runs:
+            self._runs[name].action = action
 
     def abort_run(self, name: str, reason: str) -> bool:
         """False: no run of this name is on its way."""

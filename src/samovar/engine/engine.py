@@ -31,11 +31,14 @@ from samovar.core.messages import (
     Tick,
 )
 from samovar.core.pools import LEASE, Pools
+from samovar.engine.adoption import Adoption
 from samovar.engine.clients import Clients
-from samovar.engine.crew import Crew
+from samovar.engine.crew import Crew, pool_of
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
+from samovar.engine.lineage import Lineage
 from samovar.engine.links import Homes, Link
+from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
 from samovar.engine.work import Outcome, Run, Work
 from samovar.entries import Change
@@ -60,17 +63,20 @@ class Engine:
         on_log: OnLog,
         lease: float = LEASE,
         scribe: Scribe | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
+        lineage = lineage or Lineage(secret=os.urandom(32))
         self.hub = Hub(self)
         self.clients = Clients(self)
         address = os.path.join(folder, "engine.sock")
-        self.hub.listen(address, "replica")
-        self.crew = Crew(self, keeper, address)
+        self.adoption = Adoption(self, scribe)
+        self.crew = Crew(self, keeper, address, lineage)
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
         self._scribe = scribe
-        self._pools = Pools(lease)
+        self._receipts = Receipts(scribe, self.send) if scribe is not None and lineage.outlive else None
+        self._pools = Pools(lease, lineage.era)
         self._works: dict[int, Work] = {}  # by action
         self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
@@ -96,6 +102,11 @@ class Engine:
             StopReplica: self.crew.stop,
             ClosePool: self._close_pool,
         }
+        self.adoption.expect(lineage.survivors)
+        self.crew.expect(lineage.survivors)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)  # of an engine that was killed
+        self.hub.listen(address, "replica")
 
     # for people
 
@@ -107,7 +118,7 @@ class Engine:
 
     def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
         """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps ``task``."""
-        pool = self._pool(task, run, self._homes if homes is None else homes)
+        pool = self.pool_for(task, run, homes)
         work = Work(task, pool, run, run.number(), body, blobs)
         if self._scribe is not None:
             self._scribe.begin(work, is_new=run.recalled is None)
@@ -153,11 +164,14 @@ class Engine:
     def tick(self) -> None:
         if self._scribe is not None:
             self._scribe.catch_up()
+        if self._receipts is not None:
+            self._receipts.issue(self.crew.links.values())
+        self.adoption.expire()
         self.handle(Tick())
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
-        self._scribe = None
+        self._scribe = self._receipts = None
 
     @property
     def is_slow(self) -> bool:
@@ -175,10 +189,40 @@ class Engine:
         self.send(link, frames.Refuse(reason))
         link.close()
 
-    def _submit(self, work: Work, parent: int) -> int:
+    # for what survivors hold
+
+    def enter(self, work: Work) -> int:
+        """Give it a number, as an action of this engine."""
         self._actions = number = self._actions + 1
         self._works[number] = work
         work.action = number
+        return number
+
+    def reopen(self, replica: str, environment: Environment) -> str:
+        """The pool of a replica that another engine has started."""
+        name = pool_of(replica)
+        if name not in self.environments:
+            self.environments[name] = environment
+            self.handle(OpenPool(name, environment.settings))
+        return name
+
+    def settle(self, work: Work, outcome: frames.Done | frames.Failed) -> None:
+        """Somebody asks for an action that has ended, which is not written down yet."""
+        number = self.enter(work)
+        if work.link is not None:
+            work.link.calls[work.call] = number
+        if isinstance(outcome, frames.Failed):
+            self._settle(Settle(number, Phase.FAILED, failure=outcome.failure))
+        else:
+            work.result, work.result_blobs = outcome.body, outcome.blobs
+            self._settle(Settle(number, Phase.SUCCEEDED))
+        self._deliver(Deliver(number))
+
+    def pool_for(self, task: TaskSpec, run: Run, homes: Homes | None = None) -> str:
+        return self._pool(task, run, self._homes if homes is None else homes)
+
+    def _submit(self, work: Work, parent: int) -> int:
+        number = self.enter(work)
         self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
         return number
 
@@ -211,6 +255,9 @@ class Engine:
             if not batch:
                 return
             self.crew.hello(link, batch.pop(0))
+        if link.told is not None:
+            self.adoption.hear(link, batch)
+            return
         for frame in batch:
             handler = on_frame.get(type(frame))
             if handler is None or not link.is_known:
@@ -233,7 +280,7 @@ class Engine:
         link.tasks[frame.ref] = frame.task
 
     def _submitted(self, link: Link, frame: frames.Submit) -> None:
-        parent = link.running.get(frame.parent)
+        parent = link.running.get(frame.parent) or self.adoption.ward(frame.parent)
         declared = link.tasks.get(frame.ref)
         if parent is None or parent.epoch != frame.parent or declared is None:
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
@@ -245,9 +292,11 @@ class Engine:
         work.link = link
         work.call = frame.call
         if parent.record is not None and self._scribe is not None:
-            work.record = self._scribe.call(parent.record, declared, frame.body)
+            work.record = self._scribe.call(parent.record, declared, frame.body, frame.ordinal)
             if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
-                self.send(link, frames.Answer(frame.call, known.result, failure=known.failure))
+                self.send(link, frames.Answer(frame.call, known.result, known.result_blobs, known.failure))
+                return
+            if run.survivors and self.adoption.claim(work, parent.action):
                 return
         link.calls[frame.call] = self._actions + 1
         self._submit(work, parent.action)
@@ -259,8 +308,9 @@ class Engine:
 
     def _done(self, link: Link, frame: frames.Done) -> None:
         work = link.running.pop(frame.epoch, None)
+        link.outcomes += 1
         if work is None:
-            return self.discard(frame.blobs)
+            return self.adoption.finished(link, frame)
         if work.epoch == frame.epoch:
             if frame.blobs and link.is_bounded:
                 self._adopt(frame.blobs)
@@ -271,11 +321,14 @@ class Engine:
         self.handle(Finished(frame.epoch))
 
     def _failed(self, link: Link, frame: frames.Failed) -> None:
+        link.outcomes += 1
         if link.running.pop(frame.epoch, None) is not None:
             self.handle(Finished(frame.epoch, frame.failure))
+        else:
+            self.adoption.finished(link, frame)
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
-        work = link.running.get(frame.epoch)
+        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
         if work is not None:
             work.run.starter.logged(work.label, frame.stream, frame.text)
         else:
@@ -306,6 +359,7 @@ class Engine:
             work.blobs,
             task.max_inline_io_bytes,
             work.run.context,
+            work.record.origin if work.record is not None else None,
         )
         self.send(link, frame)
 
@@ -332,6 +386,8 @@ class Engine:
         else:
             for pool in work.run.pools:
                 self.handle(Drain(pool))
+            if work.run.survivors:
+                self.adoption.ended(work.run)
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))

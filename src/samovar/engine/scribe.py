@@ -17,6 +17,7 @@ from samovar.entries import Change, Entry, PoolEvent, RunEnded, RunStarted, Sett
 from samovar.errors import SlowDownError
 from samovar.model import Phase, TaskSpec
 from samovar.ports import Journal
+from samovar.wire.frames import Done, Failed, Holds, Origin
 
 if TYPE_CHECKING:
     from samovar.engine.work import Run, Work
@@ -28,7 +29,7 @@ ROOT = "root"
 class Record:
     """What is known of an action beside its outcome."""
 
-    __slots__ = ("attempts", "calls", "cold", "forsaken", "id", "parent", "queued", "replica", "started")
+    __slots__ = ("attempts", "cold", "forsaken", "id", "parent", "queued", "replica", "started")
 
     def __init__(self, action: str, parent: Record | None, queued: float) -> None:
         self.id = action
@@ -40,7 +41,12 @@ class Record:
         self.attempts = 0
         self.replica = ""
         self.cold = False
-        self.calls: dict[str, int] = {}  # how often the current attempt has called what
+
+    @property
+    def origin(self) -> Origin:
+        """For the replica that has the attempt."""
+        parent = self.parent.id if self.parent is not None else ""
+        return Origin(self.id, parent, self.queued, self.started or 0.0, self.cold)
 
 
 class Scribe:
@@ -49,11 +55,22 @@ class Scribe:
         self._journal = journal
         self._clock = clock
         self._waiting: deque[Entry] = deque()  # the journal had no room for them
+        self._handed = 0  # entries that it has
 
     @property
     def is_slow(self) -> bool:
         """Nothing that is to be written down should be started now."""
         return bool(self._waiting) or self._journal.health().is_slow
+
+    @property
+    def written(self) -> int:
+        """Entries so far."""
+        return self._handed + len(self._waiting)
+
+    @property
+    def committed(self) -> int:
+        """How many of them are on disk for certain."""
+        return self._handed - self._journal.health().backlog
 
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
@@ -65,11 +82,10 @@ class Scribe:
                 RunStarted(run.name, self.engine, ROOT, work.task, now, work.body, work.blobs, run.context),
             )
 
-    def call(self, parent: Record, task: TaskSpec, body: bytes) -> Record:
-        """``parent`` calls a task."""
+    def call(self, parent: Record, task: TaskSpec, body: bytes, ordinal: int) -> Record:
+        """``parent`` calls a task with these inputs for the ``ordinal``-th time."""
         called = hashlib.blake2b(f"{parent.id} {task.name} ".encode() + body, digest_size=12).hexdigest()
-        times = parent.calls[called] = parent.calls.get(called, 0) + 1
-        record = Record(f"{called}-{times}" if times > 1 else called, parent, self._clock())
+        record = Record(f"{called}-{ordinal}" if ordinal > 1 else called, parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(record.id, None)) is not None:
             record.forsaken = forsaken[1].forsaken
         return record
@@ -79,7 +95,43 @@ class Scribe:
         record.attempts += 1
         record.replica = replica
         record.cold = cold
-        record.calls.clear()
+
+    def recall(self, origin: Origin, attempt: int, replica: str) -> Record:
+        """What an engine before this one knew of an action. Its parent is whoever asks for it."""
+        record = Record(origin.action, None, origin.queued)
+        record.started = origin.started
+        record.attempts = attempt
+        record.replica = replica
+        record.cold = origin.cold
+        return record
+
+    def found(self, held: Holds, replica: str, outcome: Done | Failed, run: Run) -> Settled:
+        """Write down an outcome that an engine before this one had taken in, and not written."""
+        origin = held.origin
+        failure = outcome.failure if isinstance(outcome, Failed) else None
+        phase = Phase.SUCCEEDED
+        if failure is not None:
+            phase = Phase.ABORTED if failure.code == "CancelledError" else Phase.FAILED
+        body, blobs = (outcome.body, outcome.blobs) if isinstance(outcome, Done) else (b"", ())
+        entry = Settled(
+            held.run,
+            origin.action,
+            origin.parent,
+            held.task,
+            phase,
+            origin.queued,
+            self._clock(),
+            origin.started,
+            held.attempt,
+            replica,
+            origin.cold,
+            result=body,
+            result_blobs=blobs,
+            failure=failure,
+        )
+        run.settled += 1
+        self._write(entry)
+        return entry
 
     def settled(self, work: Work, record: Record, superseded: bool) -> None:
         entry = self._entry(work, record)
@@ -89,14 +141,15 @@ class Scribe:
             record.parent.forsaken[record.id] = (entry, record)
             return
         self._write(entry)
+        work.run.settled += 1
         left = [record]
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
                 self._write(forsaken)
+                work.run.settled += 1
                 left.append(below)
 
     def _entry(self, work: Work, record: Record) -> Settled:
-        kept = not work.result_blobs  # what lies in files of this engine goes with it
         return Settled(
             work.run.name,
             record.id,
@@ -109,13 +162,13 @@ class Scribe:
             record.attempts,
             record.replica,
             record.cold,
-            result=work.result if kept and work.failure is None else b"",
+            result=work.result if work.failure is None else b"",
             result_blobs=work.result_blobs,
             failure=work.failure,
         )
 
     def ended(self, run: Run, phase: Phase) -> None:
-        self._write(RunEnded(run.name, phase, self._clock(), run.actions))
+        self._write(RunEnded(run.name, phase, self._clock(), run.settled))
 
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "") -> None:
         self._write(PoolEvent(pool, self._clock(), change, replica, reason=reason))
@@ -134,3 +187,5 @@ class Scribe:
             self._journal.record(entry)
         except SlowDownError:
             self._waiting.append(entry)
+        else:
+            self._handed += 1

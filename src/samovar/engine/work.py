@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from samovar.model import QUEUED, Failure, Phase, TaskSpec
 
 if TYPE_CHECKING:
+    from samovar.engine.adoption import Survivor
     from samovar.engine.links import Link
     from samovar.engine.scribe import Record
     from samovar.entries import Settled
@@ -82,15 +83,17 @@ class Starter(Protocol):
 class Run:
     """One call from outside; numbers its actions."""
 
-    __slots__ = ("actions", "context", "name", "pools", "recalled", "starter")
+    __slots__ = ("actions", "context", "name", "pools", "recalled", "settled", "starter", "survivors")
 
     def __init__(self, name: str, context: dict[str, str] | None, starter: Starter) -> None:
         self.name = name
         self.context = context
         self.starter = starter
         self.actions = 0
+        self.settled = 0  # of them, where a journal is kept
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
         self.recalled: dict[str, Settled] | None = None  # what it had finished before a crash, by id
+        self.survivors: dict[str, Survivor] = {}  # what replicas hold of it that have lived through the crash, by id
 
     def number(self) -> int:
         self.actions += 1
