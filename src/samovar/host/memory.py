@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from samovar import errors
+from samovar.engine.adoption import Unfinished
 from samovar.engine.scribe import ROOT, Scribe
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
 from samovar.host.station import Station
@@ -38,22 +39,27 @@ class Memory:
         self.scribe = Scribe(self._journal, ENGINE)
 
     def resume(self, station: Station) -> None:
-        """Start again what another engine could not end."""
+        """Go on with what another engine could not end, and with what its replicas hold of it."""
         self._station = station
-        for started in self._journal.unfinished(ENGINE):
-            recalled = {known.action: known for known in self._journal.settled(run=started.run)}
-            root = recalled.get(ROOT)
-            if root is not None:  # all but the last word was written
-                self._end(started, root.phase, "it had ended")
-            elif started.input_blobs:
-                self._end(started, Phase.FAILED, "its large inputs are lost")
-            else:
-                kept = {action: known for action, known in recalled.items() if not known.result_blobs}
-                self._say(f"resuming run {started.run} of {started.task.name}: {len(kept)} actions are done")
-                with station.turn:
-                    station.engine.clients.resume(started, kept)
-                    station.engine.flush()
+        unfinished = [past for started in self._journal.unfinished(ENGINE) if (past := self._unfinished(started))]
+        station.take_stock(unfinished, self._say)
         threading.Thread(target=self._prune, name="samovar-prune", daemon=True).start()
+
+    def _unfinished(self, started: RunStarted) -> Unfinished | None:
+        """None: it is not gone on with."""
+        assert self._station is not None
+        has = self._station.has_blobs
+        recalled = {known.action: known for known in self._journal.settled(run=started.run)}
+        root = recalled.get(ROOT)
+        if root is not None:  # all but the last word was written
+            self._end(started, root.phase, "it had ended")
+            return None
+        if not has(started.input_blobs):
+            self._end(started, Phase.FAILED, "its large inputs are lost")
+            return None
+        kept = {action: known for action, known in recalled.items() if has(known.result_blobs)}
+        self._say(f"resuming run {started.run} of {started.task.name}: {len(kept)} actions are done")
+        return Unfinished(started, kept)
 
     def close(self) -> None:
         self._closing.set()

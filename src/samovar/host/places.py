@@ -27,7 +27,8 @@ _TMPFS = "/dev/shm"
 
 
 class Places:
-    """``folder``: the socket of replicas; ``blobs``: large values; ``home``: what a driver needs to take replicas over."""
+    """``folder`` is for the socket of replicas, ``blobs`` for large values, ``home`` for what a driver needs to take
+    replicas over."""
 
     home: Path | None = None
     register: Register | None = None
@@ -48,8 +49,8 @@ class ServicePlaces(Places):
     def __init__(self) -> None:
         runtime = config.runtime_folder()
         name = hashlib.blake2b(str(runtime).encode(), digest_size=6).hexdigest()
-        self.folder = _private(str(runtime / "replicas"))
-        self.blobs = _private(os.path.join(_memory(), f"samovar-service-{os.getuid()}-{name}"))
+        self.folder = str(config.private(runtime / "replicas"))
+        self.blobs = str(config.private(Path(_memory()) / f"samovar-{os.getuid()}-service-{name}"))
         self.home = runtime / "home"
         self._registered = str(runtime / "register")
         self.register = Register(self._registered)
@@ -58,7 +59,7 @@ class ServicePlaces(Places):
         """Of the service that is starting. ``outlive``: 0 where nothing is written down that a next one could go on
         with."""
         assert self.register is not None
-        return Lineage(_secret(), _next_era(), outlive, self.register.read())
+        return Lineage(*_next(), outlive, self.register.read())
 
     def remove(self) -> None:
         for folder in (self.folder, self.blobs, self._registered):
@@ -70,44 +71,27 @@ def _memory() -> str:
     return _TMPFS if os.access(_TMPFS, os.W_OK) else tempfile.gettempdir()
 
 
-def _private(path: str) -> str:
-    """A folder that is this user's alone. InitializationError: it is somebody else's."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    config.check_private(Path(path))
-    return path
-
-
-def _secret() -> bytes:
-    """Of all services of this user, one after another: by it they know the replicas of those before."""
+def _next() -> tuple[bytes, int]:
+    """The secret of all services of this user, by which they know the replicas of those before, and the how manieth this
+    one is. They lie in one file: where it is lost a name may come again, but nobody is left who had it.
+    """
     path = config.state_folder() / "secret"
     try:
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(os.urandom(32))
-    except FileExistsError:
-        pass
-    secret = path.read_bytes()
-    if len(secret) < 32:  # the machine went down in the middle of writing it
-        path.unlink()
-        return _secret()
-    return secret
-
-
-def _next_era() -> int:
-    """Counts the services of this user. With the file the secret goes, so nobody is left to know a name twice."""
-    path = config.state_folder() / "era"
-    try:
-        era = int(path.read_text()) + 1
+        written, _, count = path.read_text().partition(" ")
+        secret, era = bytes.fromhex(written), int(count) + 1
     except (FileNotFoundError, ValueError):
-        era = int(time.time()) if (config.state_folder() / "journal.db").exists() else 1
+        secret, era = os.urandom(32), 1
     new = path.with_suffix(".new")
-    new.write_text(str(era))
+    new.unlink(missing_ok=True)
+    with open(new, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(f"{secret.hex()} {era}")
     new.replace(path)
-    return era
+    return secret, era
 
 
 def _own_folder(base: str) -> tuple[str, Any]:
     """A new folder, with a lock that shows it is in use; what dead engines have left beside it goes."""
-    prefix = f"samovar-engine-{os.getuid()}-"
+    prefix = f"samovar-{os.getuid()}-"
     for name in os.listdir(base):
         if name.startswith(prefix):
             _sweep(os.path.join(base, name))
@@ -121,7 +105,7 @@ def _sweep(folder: str) -> None:
     try:
         if time.time() - os.stat(folder).st_mtime < 1:
             return  # just made, perhaps not locked yet
-        with open(os.path.join(folder, "lock"), "a") as lock:
+        with open(os.path.join(folder, "lock"), "r+") as lock:  # what has none is no engine's own
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:

@@ -20,6 +20,7 @@ from types import FrameType
 
 from samovar import config, errors
 from samovar.host.memory import Memory
+from samovar.host.places import OUTLIVE, ServicePlaces
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
 
@@ -46,10 +47,13 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         where = config.journal()
         memory = Memory(where, say) if where else None
         scribe = memory.scribe if memory is not None else None
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
+        places = ServicePlaces()
+        lineage = places.lineage(OUTLIVE if memory is not None else 0.0)
+        station = Station(report, lambda label, _, text: _say_lines(say, label, text), places, driver, scribe, lineage)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
+        station.engine.clients.hold()
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
@@ -57,6 +61,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         try:
             if memory is not None:
                 memory.resume(station)
+            else:
+                station.take_stock([], say)
             grace = ending.wait()
             with station.turn:
                 station.engine.clients.refuse()
