@@ -47,12 +47,23 @@ class Survivor:
         """Its outcome is the action's, whoever asks."""
         return isinstance(self.outcome, frames.Done)
 
+    def is_tried_again(self, task: TaskSpec) -> bool:
+        """It has failed, and there may be another attempt."""
+        if not isinstance(self.outcome, frames.Failed):
+            return False
+        failure = self.outcome.failure
+        return failure.code == "CancelledError" or (failure.recoverable and task.retry.count > 0)
+
 
 class Unfinished(NamedTuple):
-    """A run that the engine before could not end, and what is written down of its actions, by id."""
+    """A run that the engine before could not end, and what is written down of its actions, by id.
+
+    ``lost``: of these the large results are gone, so whoever asks for them makes them run again.
+    """
 
     started: RunStarted
     recalled: dict[str, Settled]
+    lost: frozenset[str] = frozenset()
 
 
 class _Telling:
@@ -129,20 +140,21 @@ class Adoption:
         self._awaited = {}
         self.all_told.set()
         pasts = list(unfinished)
-        runs = {past.started.run: self._engine.clients.revive(past.started, past.recalled) for past in pasts}
+        runs = {past.started.run: self._engine.clients.revive(past.started, past.recalled, past.lost) for past in pasts}
         told = [_Telling(link, environment, link.told or []) for link, environment in self._told.values()]
         self._told = {}
         for telling in told:
             self._adopt(telling, runs)
         known = {run.name: {*run.survivors, *(run.recalled or ())} for run in runs.values()}
-        for past in pasts:
-            self._go_on(past, runs[past.started.run])
+        over = [root for past in pasts if (root := self._go_on(past, runs[past.started.run])) is not None]
         for telling in told:
             telling.link.told = None
             telling.link.outcomes += len(telling.outcomes)
             self._engine.received(telling.link, [*telling.calls, *telling.rest])
         for run in runs.values():
             self._sort_out(run, known[run.name])
+        for survivor, ended in over:  # its last word
+            self._claimed(survivor, ended, 0)
         return [telling.link.replica for telling in told]
 
     def _adopt(self, telling: _Telling, runs: dict[str, Run]) -> None:
@@ -188,17 +200,20 @@ class Adoption:
         run.survivors[action] = survivor
         return [other] if other is not None else []
 
-    def _go_on(self, past: Unfinished, run: Run) -> None:
-        """The root of a run: it runs still, or it has ended, or it runs again."""
+    def _go_on(self, past: Unfinished, run: Run) -> tuple[Survivor, Work] | None:
+        """The root of a run runs still, or runs again. Gives one that has ended: it counts when all else is settled."""
         started = past.started
         task, inputs, blobs = started.task, started.inputs, started.input_blobs
         survivor = run.survivors.pop(ROOT, None)
         if survivor is not None:
             root = Work(task, self._engine.pool_for(task, run), run, survivor.held.number, inputs, blobs)
-            if self._claimed(survivor, root, 0):
-                self._engine.clients.began(run.name, survivor.work.action if survivor.work is not None else 0)
-                return
+            if survivor.work is None and not survivor.is_tried_again(task):
+                return survivor, root
+            if self._claimed(survivor, root, 0) and survivor.work is not None:
+                self._engine.clients.began(run.name, survivor.work.action)
+                return None
         self._engine.clients.began(run.name, self._engine.start(task, inputs, blobs, run))
+        return None
 
     def _sort_out(self, run: Run, known: set[str]) -> None:
         """What nobody has asked for. A caller that lives, or has ended, has its answer and does not ask again."""
@@ -251,16 +266,17 @@ class Adoption:
     def _claimed(self, survivor: Survivor, asked: Work, parent: int) -> bool:
         """False: what it came to does not count, as the action is tried again."""
         held, outcome = survivor.held, survivor.outcome
-        if isinstance(outcome, frames.Failed) and _is_tried_again(outcome, asked.task):
+        if survivor.is_tried_again(asked.task):
             return False
-        if survivor.work is None:
+        if outcome is not None:
             assert self._scribe is not None
             record = self._scribe.recall(held.origin, held.attempt, survivor.link.replica)
             record.parent = asked.record.parent if asked.record is not None else None
             asked.record = record
-            self._engine.settle(asked, _outcome_of(survivor))
+            self._engine.settle(asked, outcome)
             return True
         work = survivor.work
+        assert work is not None
         work.task, work.body, work.blobs = asked.task, asked.body, asked.blobs
         work.link, work.call = asked.link, asked.call
         if work.record is not None and asked.record is not None:
@@ -313,12 +329,3 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
-
-
-def _is_tried_again(outcome: frames.Failed, task: TaskSpec) -> bool:
-    return outcome.failure.code == "CancelledError" or (outcome.failure.recoverable and task.retry.count > 0)
-
-
-def _outcome_of(survivor: Survivor) -> frames.Done | frames.Failed:
-    assert survivor.outcome is not None
-    return survivor.outcome

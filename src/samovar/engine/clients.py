@@ -111,12 +111,13 @@ class Clients:
         self._runs[frame.name] = starter
         starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
 
-    def revive(self, started: RunStarted, recalled: dict[str, Settled]) -> Run:
+    def revive(self, started: RunStarted, recalled: dict[str, Settled], lost: frozenset[str]) -> Run:
         """A run that another engine could not end goes on; nobody waits for it yet."""
         starter = self._runs[started.run] = RemoteStarter(self, started.run)
         run = Run(started.run, started.context, starter)
         run.recalled = recalled
-        run.settled = len(recalled)
+        run.lost = lost
+        run.settled = len(recalled) + len(lost)
         return run
 
     def began(self, name: str, action: int) -> None:

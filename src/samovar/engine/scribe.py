@@ -129,8 +129,7 @@ class Scribe:
             result_blobs=blobs,
             failure=failure,
         )
-        run.settled += 1
-        self._write(entry)
+        self._settle(run, entry)
         return entry
 
     def settled(self, work: Work, record: Record, superseded: bool) -> None:
@@ -140,14 +139,16 @@ class Scribe:
                 record.parent.forsaken = {}
             record.parent.forsaken[record.id] = (entry, record)
             return
-        self._write(entry)
-        work.run.settled += 1
+        self._settle(work.run, entry)
         left = [record]
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._write(forsaken)
-                work.run.settled += 1
+                self._settle(work.run, forsaken)
                 left.append(below)
+
+    def _settle(self, run: Run, entry: Settled) -> None:
+        run.settled += entry.action not in run.lost
+        self._write(entry)
 
     def _entry(self, work: Work, record: Record) -> Settled:
         return Settled(

@@ -83,7 +83,7 @@ class Starter(Protocol):
 class Run:
     """One call from outside; numbers its actions."""
 
-    __slots__ = ("actions", "context", "name", "pools", "recalled", "settled", "starter", "survivors")
+    __slots__ = ("actions", "context", "lost", "name", "pools", "recalled", "settled", "starter", "survivors")
 
     def __init__(self, name: str, context: dict[str, str] | None, starter: Starter) -> None:
         self.name = name
@@ -93,6 +93,7 @@ class Run:
         self.settled = 0  # of them, where a journal is kept
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
         self.recalled: dict[str, Settled] | None = None  # what it had finished before a crash, by id
+        self.lost: frozenset[str] = frozenset()  # what it had finished, and what came of it is lost
         self.survivors: dict[str, Survivor] = {}  # what replicas hold of it that have lived through the crash, by id
 
     def number(self) -> int:

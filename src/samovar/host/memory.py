@@ -59,7 +59,7 @@ class Memory:
             return None
         kept = {action: known for action, known in recalled.items() if has(known.result_blobs)}
         self._say(f"resuming run {started.run} of {started.task.name}: {len(kept)} actions are done")
-        return Unfinished(started, kept)
+        return Unfinished(started, kept, frozenset(recalled.keys() - kept.keys()))
 
     def close(self) -> None:
         self._closing.set()

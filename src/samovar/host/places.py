@@ -50,7 +50,7 @@ class ServicePlaces(Places):
         runtime = config.runtime_folder()
         name = hashlib.blake2b(str(runtime).encode(), digest_size=6).hexdigest()
         self.folder = str(config.private(runtime / "replicas"))
-        self.blobs = str(config.private(Path(_memory()) / f"samovar-{os.getuid()}-service-{name}"))
+        self.blobs = str(config.private(Path(_memory()) / f"samovar-service-{os.getuid()}-{name}"))
         self.home = runtime / "home"
         self._registered = str(runtime / "register")
         self.register = Register(self._registered)
@@ -72,8 +72,8 @@ def _memory() -> str:
 
 
 def _next() -> tuple[bytes, int]:
-    """The secret of all services of this user, by which they know the replicas of those before, and the how manieth this
-    one is. They lie in one file: where it is lost a name may come again, but nobody is left who had it.
+    """The secret of all services of this user, by which they know the replicas of those before, and the how manieth
+    this one is. They lie in one file: where it is lost a name may come again, but nobody is left who had it.
     """
     path = config.state_folder() / "secret"
     try:
