@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from samovar.entries import ActionQuery, Settled
+from samovar.entries import ActionQuery, RunQuery, RunSummary, Settled
 from samovar.journal.choice import open_journal
 from samovar.wire import payload
 from samovar.wire.blobs import Blobs
@@ -135,7 +135,7 @@ class World(services.Home):
 
     def result(self) -> Any:
         """Of the run, once it has ended."""
-        assert self.ends()["phase"] == "succeeded"
+        assert self.ends().phase == "succeeded"
         root = next(entry for entry in self.settled() if entry.action == "root")
         return payload.decode(root.result, (), Blobs(""), consume=False)
 
@@ -178,13 +178,18 @@ class World(services.Home):
         finally:
             journal.close(5)
 
-    def run(self) -> dict[str, Any]:
-        found = self.samovar("get", "runs", "-o", "json")
-        return next((run for run in json.loads(found.stdout) if run["run"] == "r"), {})
+    def run(self) -> RunSummary | None:
+        journal = open_journal(str(self.path / "state" / "samovar" / "journal.db"))
+        try:
+            return next(iter(journal.find(RunQuery(run="r")).items), None)
+        finally:
+            journal.close(5)
 
-    def ends(self) -> dict[str, Any]:
-        until(lambda: self.run().get("phase") not in ("running", None), SECONDS)
-        return self.run()
+    def ends(self) -> RunSummary:
+        until(lambda: (run := self.run()) is not None and run.ended is not None, SECONDS)
+        found = self.run()
+        assert found is not None
+        return found
 
 
 @pytest.fixture
@@ -209,8 +214,8 @@ def test_killed_in_the_middle_of_ten_thousand_actions(world: World) -> None:
     pids = world.pids()
     assert len(set(world.notes())) < MANY, "it was killed too late to show anything"
     world.serve()
-    assert world.ends()["phase"] == "succeeded"
-    assert world.ends()["actions"] == MANY + 1
+    assert world.ends().phase == "succeeded"
+    assert world.ends().actions == MANY + 1
     assert_once(world)
     assert set(world.notes()) == {"crowd", *(f"child {x}" for x in range(MANY))}
     assert len(world.settled()) == MANY + 1
@@ -225,7 +230,7 @@ def test_killed_twice(world: World) -> None:
         world.kill()
         world.serve()
     assert world.result() == sum(range(2000))
-    assert world.run()["actions"] == 2001
+    assert world.ends().actions == 2001
     assert_once(world)
 
 
