@@ -122,7 +122,9 @@ class Engine:
         work = Work(task, pool, run, run.number(), body, blobs)
         if self._scribe is not None:
             self._scribe.begin(work, is_new=run.recalled is None)
-        return self._submit(work, 0)
+        number = self.enter(work)
+        self.handle(Submit(number, work.pool, 0, task.retry, task.timeouts))
+        return number
 
     def abort(self, action: int, reason: str) -> None:
         self.handle(Abort(action, reason))
@@ -221,11 +223,6 @@ class Engine:
     def pool_for(self, task: TaskSpec, run: Run, homes: Homes | None = None) -> str:
         return self._pool(task, run, self._homes if homes is None else homes)
 
-    def _submit(self, work: Work, parent: int) -> int:
-        number = self.enter(work)
-        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
-        return number
-
     def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
         if known is not None:
@@ -298,8 +295,8 @@ class Engine:
                 return
             if run.survivors and self.adoption.claim(work, parent.action):
                 return
-        link.calls[frame.call] = self._actions + 1
-        self._submit(work, parent.action)
+        number = link.calls[frame.call] = self.enter(work)
+        self.handle(Submit(number, work.pool, parent.action, declared.retry, declared.timeouts))
 
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)

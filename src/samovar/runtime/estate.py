@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from samovar.sdk.controller import Execution
 from samovar.wire import frames
 
 _OUTCOMES = (frames.Done, frames.Failed)
@@ -20,6 +21,16 @@ class Estate:
         self.runs: dict[int, frames.Run] = {}  # by epoch: what runs, and what has ended and is kept
         self.calls: dict[int, frames.Submit] = {}  # those without an answer
         self._outcomes: deque[frames.Done | frames.Failed] = deque()  # in the order in which they were sent
+
+    def count(self, execution: Execution, task: str, body: bytes) -> int:
+        """The how manieth call of the same task with the same inputs it is. The next engine cannot count those that were
+        answered before it came.
+        """
+        if execution.calls is None:
+            execution.calls = {}
+        same = hash((task, body))  # not the inputs themselves, which may be large
+        ordinal = execution.calls[same] = execution.calls.get(same, 0) + 1
+        return ordinal
 
     def keep(self, batch: list[Any]) -> None:
         """Of what is about to be sent, what may have to be sent again."""

@@ -279,18 +279,19 @@ class Link:
         assert execution is not None
         spec = task.spec
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
-        times = execution.calls
-        same = hash((spec.name, body))
-        with self._lock:  # an engine that follows is told of a call once
-            known = self._refs.get(id(spec))
-            if known is None:
+        known = self._refs.get(id(spec))
+        if known is None:
+            with self._lock:
                 known = self._refs[id(spec)] = (len(self._refs) + 1, spec)
                 self._outbox.append(frames.Declare(known[0], spec))
-            ordinal = times[same] = times.get(same, 0) + 1
+        self._calls[number] = waiting
+        if self.estate is None:
+            self.send(frames.Submit(number, execution.epoch, known[0], body, blobs, group))
+            return
+        with self._lock:  # the next engine is told of it once
+            ordinal = self.estate.count(execution, spec.name, body)
             submit = frames.Submit(number, execution.epoch, known[0], body, blobs, group, ordinal)
-            self._calls[number] = waiting
-            if self.estate is not None:
-                self.estate.calls[number] = submit
+            self.estate.calls[number] = submit
             self._outbox.append(submit)
         if threading.get_ident() != self._thread:
             self.flush()

@@ -91,5 +91,5 @@ class Execution:
         self.attempt = attempt
         self.custom_context = custom_context or {}
         self.group = ""
-        self.calls: dict[int, int] = {}  # how often it has called the same task with the same inputs
+        self.calls: dict[int, int] | None = None  # how often it has called the same task with the same inputs
         self.extra: Any = None
