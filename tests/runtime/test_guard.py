@@ -182,9 +182,9 @@ def test_calls_without_an_answer_are_submitted_again(folder: Path, engine: Engin
     holds, *declares, once, again = second.told()
     assert holds.epoch == 1
     assert [(declare.task.name, declare.task.retry.count) for declare in declares] == [("e.twice", 0), ("e.twice", 1)]
-    assert (submits := [once, again]) == [first[0], first[2]]
-    assert [submit.ordinal for submit in submits] == [1, 2]
-    second.say(*(frames.Answer(submit.call, payload.encode(10, Blobs(""))[0]) for submit in submits))
+    assert [once, again] == [first[0], first[2]]
+    assert [once.ordinal, again.ordinal] == [1, 2]
+    second.say(*(frames.Answer(submit.call, payload.encode(10, Blobs(""))[0]) for submit in (once, again)))
     assert payload.decode(second.hears(frames.Done).body, (), Blobs(""), consume=False) == [10, 12, 10]
     second.die()
 

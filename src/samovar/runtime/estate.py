@@ -23,9 +23,7 @@ class Estate:
         self._outcomes: deque[frames.Done | frames.Failed] = deque()  # in the order in which they were sent
 
     def count(self, execution: Execution, task: str, body: bytes) -> int:
-        """The how manieth call of the same task with the same inputs it is. The next engine cannot count those that were
-        answered before it came.
-        """
+        """The how manieth call of this task with these inputs it is: the next engine will not know of those before."""
         if execution.calls is None:
             execution.calls = {}
         same = hash((task, body))  # not the inputs themselves, which may be large
