@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from samovar.engine.links import Link
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.model import Failure, Phase, TaskSpec
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
-    from samovar.entries import RunStarted, Settled
+    from samovar.entries import RunStarted
 
 UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
 
@@ -38,6 +38,7 @@ class Clients:
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Declare: self._declared,
             frames.Start: self._start,
+            frames.Prepare: lambda _, frame: self._engine.prepare(frame.environments),
             frames.Abort: self._abort,
             frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
@@ -93,16 +94,21 @@ class Clients:
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)
-        run = Run(frame.name, frame.context, starter)
+        run = Run(frame.name, frame.context, starter, frame.caching)
         self._runs[frame.name] = starter
-        starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
+        called = Called(task, frame.body, frame.blobs, frame.cached)
+        starter.action = self._engine.start(called, run, link.homes)
 
-    def resume(self, started: RunStarted, recalled: dict[str, Settled]) -> None:
-        """Start a run again that another engine could not end; nobody waits for it."""
+    def resume(self, started: RunStarted, inputs: tuple[str, ...], parents: frozenset[str]) -> None:
+        """Start a run again that another engine could not end; nobody waits for it.
+
+        ``inputs``: its large ones, for this engine; ``parents``: ids of actions that had called something.
+        """
         starter = self._runs[started.run] = RemoteStarter(self, started.run)
-        run = Run(started.run, started.context, starter)
-        run.recalled = recalled
-        starter.action = self._engine.start(started.task, started.inputs, (), run)
+        run = Run(started.run, started.context, starter, started.caching)
+        run.is_resumed = True
+        run.parents = parents
+        starter.action = self._engine.start(Called(started.task, started.inputs, inputs), run)
 
     def abort_run(self, name: str, reason: str) -> bool:
         """False: no run of this name is on its way."""

@@ -45,8 +45,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
 
         where = config.journal()
         memory = Memory(where, say) if where else None
-        scribe = memory.scribe if memory is not None else None
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
+        remembers = memory.remembers if memory is not None else None
+        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, remembers)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
@@ -67,6 +67,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             address.unlink(missing_ok=True)
             with station.turn:
                 station.engine.fall_silent()
+            if memory is not None:
+                memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
             if memory is not None:
                 memory.close()
