@@ -199,6 +199,7 @@ class Link:
                 logger.warning("what the traced function %r returns is not kept: %s", traced.name, why)
                 return
         self.send(frames.Traced(execution.epoch, traced.key, traced.name, traced.started, body, blobs, failure))
+        self.flush()  # now: whatever comes next may end this process
 
     def answered(self, answer: frames.Answer) -> None:
         waiting = self._calls.pop(answer.call, None)
