@@ -25,6 +25,8 @@ class FakeKeeper:
         self.boots: list[dict[str, str]] = []
         self.stops: list[tuple[str, float]] = []
         self.prepared: list[Environment] = []
+        self.apart_waits = False
+        self.waiting: list[Any] = []  # what is to be done in a thread
 
     def start(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Any) -> None:
         self.boots.append(boot)
@@ -36,7 +38,10 @@ class FakeKeeper:
         work()
 
     def apart(self, work: Any, then: Any) -> None:
-        then(work())
+        if self.apart_waits:
+            self.waiting.append(lambda: then(work()))
+        else:
+            then(work())
 
     def prepare(self, environment: Environment) -> None:
         self.prepared.append(environment)

@@ -107,7 +107,8 @@ class Home(services.Home):
     def script_of(self, body: str, **more: str) -> str:
         """What a script with the program's tasks prints."""
         (self.path / "script.py").write_text(
-            f"import samovar as flyte\nfrom program import *\nif __name__ == '__main__':\n{textwrap.indent(body, '    ')}"
+            "import samovar as flyte\nfrom program import *\n"
+            f"if __name__ == '__main__':\n{textwrap.indent(body, '    ')}"
         )
         done = self.python(str(self.path / "script.py"), **more)
         assert done.returncode == 0, done.stderr

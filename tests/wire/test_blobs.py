@@ -135,3 +135,13 @@ def test_a_link_in_the_place_of_a_blob_is_not_followed(blobs: Blobs, tmp_path_fa
     with pytest.raises(OSError, match="symbolic links"):
         adopt(blobs.folder, "name")
     assert list(files(blobs)) == ["name"]
+
+
+def test_a_file_that_has_another_name_is_not_written_over(blobs: Blobs, tmp_path: Path) -> None:
+    name = blobs.write(memoryview(A))
+    os.link(tmp_path / name, tmp_path / "kept")
+    mapped = blobs.map(name, consume=True)
+    del mapped
+    blobs.write(memoryview(B))
+    assert (tmp_path / "kept").read_bytes() == A
+    assert name not in files(blobs)
