@@ -333,7 +333,8 @@ class Engine:
         if work is None:
             return self.discard(frame.blobs)
         if work.epoch == frame.epoch:
-            self.discard(work.result_blobs)
+            if work.result_blobs:  # of an attempt whose replica was lost just then
+                self.discard(work.result_blobs)
             work.result = frame.body
             work.result_blobs = frame.blobs
         else:
