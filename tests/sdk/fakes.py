@@ -76,10 +76,12 @@ class FakeHost:
     def __init__(self) -> None:
         self.started: list[tuple[Task[Any, Any], dict[str, Any], str, dict[str, str] | None]] = []
         self.handles: list[FakeHandle] = []
+        self.copy_styles: list[str] = []
 
     def start(
-        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None
+        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None, copy_style: str
     ) -> FakeHandle:
+        self.copy_styles.append(copy_style)
         name = name or f"r{len(self.started) + 1}"
         self.started.append((task, inputs, name, context))
         self.handles.append(FakeHandle(name, task, inputs))

@@ -176,7 +176,7 @@ def code(bundle: Bundle) -> list[str]:
 
     A folder that containers have themselves, such as /tmp, is left out; of a script in one only its file is there.
     """
-    wanted = [*bundle.sys_path, bundle.cwd, os.path.dirname(bundle.main)]
+    wanted = [*bundle.sys_path, bundle.cwd, bundle.folder, os.path.dirname(bundle.main)]
     found = {os.path.normpath(path) for path in wanted if os.path.isabs(path) and os.path.exists(path)}
     kept = {path for path in found if not _is_of_container(path)}
     if bundle.main and os.path.exists(bundle.main):
@@ -189,10 +189,13 @@ def _is_of_container(path: str) -> bool:
 
 
 def _directory(bundle: Bundle) -> str:
-    """Where it starts: where the user did, if that is there."""
+    """Where it starts: where the user did, if that is there, or where the code was unpacked."""
     there = code(bundle)
-    cwd = os.path.normpath(bundle.cwd) if bundle.cwd else ""
-    return cwd if any(path in there for path in (cwd, *map(str, Path(cwd).parents))) else HOME
+    for folder in filter(None, (bundle.cwd, bundle.folder)):
+        wanted = os.path.normpath(folder)
+        if any(path in there for path in (wanted, *map(str, Path(wanted).parents))):
+            return wanted
+    return HOME
 
 
 def _bounds(limits: Limits, kind: str) -> dict[str, Any]:

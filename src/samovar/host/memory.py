@@ -13,6 +13,7 @@ from collections.abc import Callable
 from samovar import errors
 from samovar.engine.scribe import ROOT, Scribe
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
+from samovar.host.bundles import Bundles
 from samovar.host.station import Station
 from samovar.journal.choice import open_journal
 from samovar.model import Phase
@@ -37,7 +38,7 @@ class Memory:
         self._journal = open_journal(where, self._changed, self._refused)
         self.scribe = Scribe(self._journal, ENGINE)
 
-    def resume(self, station: Station) -> None:
+    def resume(self, station: Station, bundles: Bundles) -> None:
         """Start again what another engine could not end."""
         self._station = station
         for started in self._journal.unfinished(ENGINE):
@@ -47,6 +48,8 @@ class Memory:
                 self._end(started, root.phase, "it had ended")
             elif started.input_blobs:
                 self._end(started, Phase.FAILED, "its large inputs are lost")
+            elif (code := started.task.environment.bundle).folder and not bundles.has(code.digest):
+                self._end(started, Phase.FAILED, f"its code is lost or damaged: {code.folder}")
             else:
                 kept = {action: known for action, known in recalled.items() if not known.result_blobs}
                 self._say(f"resuming run {started.run} of {started.task.name}: {len(kept)} actions are done")
@@ -54,6 +57,10 @@ class Memory:
                     station.engine.clients.resume(started, kept)
                     station.engine.flush()
         threading.Thread(target=self._prune, name="samovar-prune", daemon=True).start()
+
+    def digests(self) -> set[str]:
+        """Of the code of runs that have not ended. JournalError: it cannot be read now."""
+        return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
 
     def close(self) -> None:
         self._closing.set()

@@ -71,7 +71,8 @@ def _welcome(link: Link) -> list[Any]:
     try:
         load(welcome.bundle)
     except BaseException as error:
-        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+        trace = user_frames(error.__traceback__)
+        text = welcome.bundle.as_known("".join(traceback.format_exception(type(error), error, trace)))
         link.send(frames.Unfit(_unfit(welcome.bundle, error, text, link.replica)))
         link.flush()
         sys.exit(1)
@@ -84,7 +85,8 @@ def _welcome(link: Link) -> list[Any]:
 
 def _unfit(code: Bundle, error: BaseException, text: str, replica: str) -> Failure:
     what = code.main or ", ".join(code.modules)
-    message = f"{what} does not import in the replica: {type(error).__name__}: {error}"
+    message = code.as_known(f"{what} does not import in the replica: {type(error).__name__}: {error}")
+    message += bundle.hint(error)
     return Failure("user", "ModuleLoadError", message, text, recoverable=False, worker=replica)
 
 

@@ -51,9 +51,9 @@ class Host(Protocol):
     """In a script: the engine of this process."""
 
     def start(
-        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None
+        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None, copy_style: str
     ) -> RunHandle:
-        """Submit a run (never blocks on the run itself)."""
+        """Submit a run (never blocks on the run itself). ``copy_style`` "": as usual."""
         ...
 
 
