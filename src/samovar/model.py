@@ -116,9 +116,15 @@ class Bundle(msgspec.Struct, frozen=True):
             is_packed=False,
         )
 
-    def as_known(self, text: str) -> str:
-        """A text for people: its paths as in the project of whoever wrote the code."""
-        return text.replace(f"{self.folder}/", "") if self.folder else text
+    def seen_at(self, folder: str) -> Bundle:
+        """What was unpacked, as somebody sees it who has it in another place."""
+        old, new = f"{self.folder}/", f"{folder}/"
+
+        def moved(path: str) -> str:
+            return os.path.normpath(f"{path}/".replace(old, new, 1)) if f"{path}/".startswith(old) else path
+
+        search_path = tuple(moved(path) for path in self.sys_path)
+        return msgspec.structs.replace(self, main=moved(self.main), sys_path=search_path, folder=folder)
 
 
 class PoolSettings(msgspec.Struct, frozen=True):

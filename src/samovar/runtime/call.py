@@ -120,7 +120,7 @@ class Calls:
 
     def _failure(self, error: BaseException) -> Any:
         trace = user_frames(error.__traceback__)
-        text = bundle.current().as_known("".join(traceback.format_exception(type(error), error, trace)))
+        text = bundle.as_known("".join(traceback.format_exception(type(error), error, trace)))
         text += bundle.hint(error)
         if isinstance(error, MemoryError):
             error = _out_of_memory(error)

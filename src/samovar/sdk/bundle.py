@@ -23,6 +23,7 @@ from samovar.model import Bundle
 
 in_replica = False  # set by ``adopt``: this process runs tasks and starts no runs
 _bundle: Bundle | None = None
+_folder = ""  # where the code of this replica was unpacked
 _main: tuple[str, str] | None = None
 
 
@@ -41,11 +42,17 @@ def set_main(path: str | Path, name: str) -> None:
     _bundle = None
 
 
-def adopt(bundle: Bundle) -> None:
-    """This process is a replica of ``bundle``."""
-    global _bundle, in_replica
+def adopt(bundle: Bundle, folder: str = "") -> None:
+    """This process is a replica of ``bundle``; ``folder``: where it sees what was unpacked."""
+    global _bundle, _folder, in_replica
     _bundle = bundle
+    _folder = folder or bundle.folder
     in_replica = True
+
+
+def as_known(text: str) -> str:
+    """A text for people: its paths as in the project of whoever wrote the code."""
+    return text.replace(f"{_folder}/", "") if _folder else text
 
 
 def module_of(module: str) -> str:
@@ -78,10 +85,9 @@ def loaded() -> dict[str, str]:
 
 def hint(error: BaseException) -> str:
     """What may be the matter where shipped code misses something that was beside it; "" where it does not look so."""
-    code = current()
     is_module = isinstance(error, ModuleNotFoundError)
     path = str(getattr(error, "filename", None) or "")
-    if not code.folder or not (is_module or (isinstance(error, FileNotFoundError) and path.startswith(code.folder))):
+    if not _folder or not (is_module or (isinstance(error, FileNotFoundError) and path.startswith(_folder))):
         return ""
     return (
         "\n(a service gets the modules that were imported when the run began: import it at the top of a module, name "

@@ -202,7 +202,7 @@ def _declaring_folder() -> str:
     """Of the file whose code makes the environment."""
     frame = sys._getframe(2)
     while frame.f_back is not None and (
-        frame.f_globals.get("__name__") == __name__ or not os.path.isfile(frame.f_code.co_filename)
+        frame.f_globals.get("__name__") in (__name__, "dataclasses") or not os.path.isfile(frame.f_code.co_filename)
     ):  # dataclasses make ``__init__`` without a file
         frame = frame.f_back
     file = frame.f_code.co_filename
