@@ -327,3 +327,22 @@ def test_two_clients_that_come_at_once(served: Home) -> None:
         _, said = client.communicate(timeout=SECONDS)
         assert client.returncode == 0, said
     assert len(served.bundles) == 1
+
+
+def test_a_service_that_is_killed_while_code_comes_uses_nothing_of_it(home: Home) -> None:
+    with open(home.project / "big", "wb") as file:
+        file.write(os.urandom(64 * 2**20))
+    service, _ = services.begin(home.path)
+    command = [sys.executable, "-m", "samovar", "run", "--copy-style", "all", str(home.script), "tell", "--x", "1"]
+    client = subprocess.Popen(command, env=home.variables, stderr=subprocess.PIPE, text=True)
+    until(lambda: any((bundle / "files" / "big").exists() for bundle in home.bundles), SECONDS)
+    service.kill()
+    service.communicate(timeout=SECONDS)
+    _, said = client.communicate(timeout=SECONDS)
+    assert (client.returncode, "the service is gone, and has not taken the code" in said) == (2, True), said
+    (left,) = home.bundles
+    assert left.name.startswith("unfinished-")
+    with services.running(home.path):
+        assert home.bundles == []
+        assert home.run("tell", "--x", "1", options=("--copy-style", "all")) == "hello 1"
+        assert len(home.bundles) == 1
