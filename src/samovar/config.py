@@ -67,7 +67,7 @@ def folder() -> Path:
 
 
 def state_folder() -> Path:
-    """The folder of what a service leaves behind on purpose: its log and its journal."""
+    """The folder of what a service leaves behind on purpose: its log, its journal, the code of clients."""
     home = os.environ.get("XDG_STATE_HOME")
     path = (Path(home) if home else Path.home() / ".local" / "state") / "samovar"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

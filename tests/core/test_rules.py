@@ -24,6 +24,7 @@ from samovar.core.messages import (
     StartReplica,
     StopReplica,
     Submit,
+    Supersede,
 )
 from samovar.core.pools import CANCEL_GRACE, LEASE
 from samovar.core.scaling import START_ATTEMPTS, Mean, backlog_outlasts_start, backoff, desired
@@ -711,6 +712,40 @@ def test_a_drained_pool_that_is_opened_again_stays() -> None:
     bench(ReplicaLost("p-1", DEATH))
     bench(OpenPool("p", PoolSettings(min_replicas=0, idle_ttl=5.0)))
     assert bench.tick(60) == []
+
+
+def test_a_superseded_pool_finishes_its_work_with_the_replicas_it_has_and_ends() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=600.0)
+    first, second = bench.submit(), bench.submit()
+    assert bench(Supersede("p")) == []
+    bench(Finished(bench.epoch(first)))
+    assert bench.replica(second) == "p-1"
+    bench(Finished(bench.epoch(second)))
+    assert bench.tick(0) == [StopReplica("p-1", 5.0)]
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.tick(600) == [ClosePool("p")]
+
+
+def test_a_superseded_pool_that_idles_ends_at_once_and_still_serves_whoever_comes_late() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=600.0)
+    assert bench(Supersede("p")) == [StopReplica("p-1", 5.0)]
+    bench(ReplicaLost("p-1", DEATH))
+    late = bench.submit()
+    bench(ReplicaReady("p-2"))
+    bench(Finished(bench.epoch(late)))
+    assert bench.tick(0) == [StopReplica("p-2", 5.0)]
+
+
+def test_a_superseded_pool_that_is_opened_again_keeps_its_replicas() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=600.0)
+    action = bench.submit()
+    bench(Supersede("p"))
+    bench(OpenPool("p", PoolSettings(idle_ttl=600.0)))
+    bench(Finished(bench.epoch(action)))
+    assert bench.tick(1) == []
 
 
 # leases

@@ -64,6 +64,13 @@ def cli() -> None:
     help="The Unix socket of the service to use; none: an engine of its own.  "
     "[default: SAMOVAR_ENDPOINT, the config file, the service of this user where it runs]",
 )
+@click.option(
+    "--copy-style",
+    type=click.Choice(["loaded_modules", "all", "none"]),
+    default=None,
+    help="Which code a service gets: the user's modules that FILE has loaded and what environments include, every file "
+    "of the project, or none: it uses the files where they lie.  [default: loaded_modules]",
+)
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
     "--context",

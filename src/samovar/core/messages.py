@@ -99,6 +99,14 @@ class Drain(_Message, frozen=True):
     pool: str
 
 
+class Supersede(_Message, frozen=True):
+    """Others take the place of a pool, whose code is old: what it has is done by the replicas that it has, and as soon
+    as it has no work they end. When it has been empty for its idle_ttl it is forgotten.
+    """
+
+    pool: str
+
+
 class Tick(_Message, frozen=True):
     """Time has passed."""
 
@@ -115,6 +123,7 @@ Event = (
     | Finished
     | Abort
     | Drain
+    | Supersede
     | Tick
 )
 

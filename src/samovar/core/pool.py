@@ -36,6 +36,7 @@ class Pool:
         self.starting = 0
         self.ready = 0
         self.drained = False  # for good: nobody will want it again
+        self.superseded = False  # drained, and its replicas are kept for work alone
         self.awake = False  # between the first action and idle_ttl
         self.busy_at = 0.0
         self.done = self.failed = self.cold = self.warm = 0
@@ -293,6 +294,13 @@ class Pool:
         for replica in list(self.replicas.values()):
             self.drain(replica)
 
+    def rest(self, now: float) -> bool:
+        """Fall asleep after ``idle_ttl`` without work, or at once where others have taken this pool's place."""
+        if self.queued or self.executions or (not self.superseded and now - self.busy_at < self.settings.idle_ttl):
+            return False
+        self.fall_asleep()
+        return True
+
     def configure(self, settings: PoolSettings, now: float) -> None:
         """Range and lifetimes change at once; concurrency and max_tasks belong to the version and do not."""
         self.settings = settings
@@ -309,8 +317,7 @@ class Pool:
         """Time alone: idle pools stop, one idle replica too many stops, a start that backed off is tried again."""
         if not self.awake:
             return
-        if not self.queued and not self.executions and now - self.busy_at >= self.settings.idle_ttl:
-            self.fall_asleep()
+        if self.rest(now):
             return
         self._scale_down(now)
         self.dispatch(now)

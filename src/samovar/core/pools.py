@@ -30,6 +30,7 @@ from samovar.core.messages import (
     ReplicaUnfit,
     Settle,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pool import Pool
@@ -77,6 +78,7 @@ class Pools:
             Finished: self._finished,
             Abort: self._abort,
             Drain: self._drain,
+            Supersede: self._supersede,
             Tick: self._tick,
         }
 
@@ -103,7 +105,7 @@ class Pools:
         if pool is None:
             self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
         else:
-            pool.drained = False
+            pool.drained = pool.superseded = False
             pool.configure(event.settings, now)
 
     def _submit(self, event: Submit, now: float) -> None:
@@ -222,6 +224,11 @@ class Pools:
         pool.fall_asleep()
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
+
+    def _supersede(self, event: Supersede, now: float) -> None:
+        pool = self.pools[event.pool]
+        pool.drained = pool.superseded = True
+        pool.rest(now)
 
     def _tick(self, event: Tick, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:

@@ -17,6 +17,7 @@ from samovar.engine.engine import Remembers
 from samovar.engine.scribe import ROOT, TRACE, Scribe
 from samovar.engine.vault import Cellar
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted, Settled
+from samovar.host.bundles import Bundles
 from samovar.host.station import Station
 from samovar.journal.choice import open_journal
 from samovar.model import Phase
@@ -71,7 +72,7 @@ class Memory:
         scribe = Scribe(self._journal, ENGINE)
         self.remembers = Remembers(scribe, lambda: scribe, cellar)
 
-    def resume(self, station: Station) -> None:
+    def resume(self, station: Station, bundles: Bundles) -> None:
         """Start again what another engine could not end."""
         self._station = station
         for started in self._journal.unfinished(ENGINE):
@@ -82,6 +83,8 @@ class Memory:
                 self._end(started, past.phase, "it had ended")
             elif (inputs := station.engine.vault.copies(started.input_blobs)) is None:
                 self._end(started, Phase.FAILED, "its large inputs are lost")
+            elif (code := started.task.environment.bundle).folder and not bundles.has(code.digest):
+                self._end(started, Phase.FAILED, f"its code is lost or damaged: {code.folder}")
             else:
                 self._say(f"resuming run {started.run} of {started.task.name}: {past.done} actions are done")
                 with station.turn:
@@ -93,6 +96,10 @@ class Memory:
         """Until all that was recorded is written, and large values with it, or it takes too long."""
         with contextlib.suppress(errors.JournalError):
             self._journal.flush(_CLOSE_SECONDS)
+
+    def digests(self) -> set[str]:
+        """Of the code of runs that have not ended. JournalError: it cannot be read now."""
+        return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
 
     def close(self) -> None:
         self._closing.set()

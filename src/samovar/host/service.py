@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.host.bundles import Bundles
+from samovar.host.desk import Desk
 from samovar.host.memory import Memory
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
@@ -47,6 +49,9 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         memory = Memory(where, say) if where else None
         remembers = memory.remembers if memory is not None else None
         station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, remembers)
+        bundles = Bundles(config.state_folder() / "bundles")
+        desk = Desk(bundles, station, memory.digests if memory is not None else set)
+        station.engine.clients.keep_code(desk)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
@@ -56,7 +61,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         try:
             if memory is not None:
-                memory.resume(station)
+                memory.resume(station, bundles)
+            desk.begin_sweeps()
             grace = ending.wait()
             with station.turn:
                 station.engine.clients.refuse()
@@ -70,6 +76,7 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             if memory is not None:
                 memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
+            desk.close()
             if memory is not None:
                 memory.close()
         say("ended")
