@@ -10,7 +10,7 @@ import enum
 from typing import Generic, TypeVar
 
 from samovar.light import msgspec
-from samovar.model import Failure, Phase, TaskSpec
+from samovar.model import Environment, Failure, Phase, TaskSpec
 
 T = TypeVar("T")
 
@@ -21,7 +21,9 @@ ENTRY_BYTES = 512
 # what is written down
 
 
-class _Entry(msgspec.Struct, frozen=True, gc=False):
+class _Entry(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """Journals keep entries packed for a while, by position: a new field is the last one and has a default."""
+
     @property
     def size(self) -> int:
         """Bytes that it counts in memory."""
@@ -118,7 +120,15 @@ class PoolEvent(_Entry, frozen=True):
     reason: str = ""
 
 
-Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent
+class PoolOpened(_Entry, frozen=True):
+    """A pool exists from here on, or has other settings. Of those of one pool the newest is in force."""
+
+    pool: str
+    at: float
+    environment: Environment
+
+
+Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent | PoolOpened
 
 
 # what is asked
@@ -165,6 +175,12 @@ class EventQuery(_Query, frozen=True, kw_only=True):
 
     pool: str = ""
     replica: str = ""
+
+
+class PoolQuery(_Query, frozen=True, kw_only=True):
+    """Pools by the time when they were opened last."""
+
+    pool: str = ""
 
 
 class Keep(msgspec.Struct, frozen=True):

@@ -20,6 +20,8 @@ from samovar.entries import (
     Keep,
     Page,
     PoolEvent,
+    PoolOpened,
+    PoolQuery,
     RunQuery,
     RunStarted,
     RunSummary,
@@ -82,7 +84,10 @@ class Journal(Protocol):
         ...
 
     def flush(self, timeout: float) -> None:
-        """Return when all that was recorded before this call is committed. JournalError after ``timeout`` seconds."""
+        """Return when all that was recorded before this call is committed, and what is refused of it has been told.
+
+        JournalError after ``timeout`` seconds.
+        """
         ...
 
     def health(self) -> Health:
@@ -93,8 +98,11 @@ class Journal(Protocol):
         """The runs of this engine that have not ended, the oldest first."""
         ...
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
-        """Outcomes, whole: of a run, of one action of it, or the newest success under a cache key."""
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
+        """Outcomes, whole: of a run, of one action of it, of what one action of it has called, or the newest success
+        under a cache key."""
         ...
 
     @overload
@@ -108,6 +116,9 @@ class Journal(Protocol):
 
     @overload
     def find(self, query: EventQuery) -> Page[PoolEvent]: ...
+
+    @overload
+    def find(self, query: PoolQuery) -> Page[PoolOpened]: ...
 
     def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
         """Forget what is not to be kept. Gives the blobs that nothing refers to any more.

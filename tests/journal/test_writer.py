@@ -8,7 +8,7 @@ import pytest
 
 from samovar.errors import JournalAwayError, JournalError
 from samovar.journal import writer
-from samovar.journal.writer import Writer, told
+from samovar.journal.writer import Sorted, Writer, told
 
 from .makers import attempt, ended, event, settled, started
 
@@ -39,6 +39,9 @@ class Store:
         if set(names) & set(self.bad):
             raise ValueError("it does not fit")
         self.groups.append(names)
+
+    def sort(self, is_calm) -> Sorted:
+        return Sorted(is_all=True)
 
     def written(self) -> list[str]:
         return [name for group in self.groups for name in group]

@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted
+from samovar.entries import Entry, Health, PoolEvent, PoolOpened, RunEnded, RunStarted
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
 GATHER = 0.05  # seconds in which a group gathers: each commit takes the interpreter from the engine a few times
-GROUP = 20_000  # entries that are committed at once; a large group touches each page of an index less often
+GROUP = 20_000  # entries that are committed at once
+CALM = 250  # entries of a group; of more, the engine is busy and has better use for the processor
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database is away
 
 OnHealth = Callable[[Health], None]
@@ -30,6 +31,11 @@ class Room(NamedTuple):
     bytes: int = 256 * 1024 * 1024
 
 
+class Sorted(NamedTuple):
+    is_all: bool  # nothing that is committed waits to be sorted
+    refused: Sequence[tuple[Entry, Exception]] = ()  # contradict what is written already
+
+
 class Store(Protocol):
     """What a writer commits to. Called by one thread."""
 
@@ -38,6 +44,10 @@ class Store(Protocol):
 
         JournalAwayError: not now. Any other exception: an entry of the group cannot be written, ever.
         """
+        ...
+
+    def sort(self, is_calm: bool) -> Sorted:
+        """Put some of what is committed where readers find it, if there is time. JournalAwayError: not now."""
         ...
 
     def close(self) -> None: ...
@@ -62,6 +72,7 @@ class Writer:
         self._lock = threading.Lock()  # held for a few instructions
         self._recorded = self._recorded_bytes = 0  # changed by whoever holds the lock
         self._done = self._done_bytes = 0  # changed by the writer alone
+        self._sorted = 0  # the same
         self._number = 0
         self._refused = 0
         self._trouble = ""
@@ -96,13 +107,17 @@ class Writer:
         self._wake.set()
 
     def flush(self, timeout: float) -> None:
+        """Until all is committed and sorted in, so that whatever is refused has been told."""
+        self._await(lambda: self._sorted, timeout)
+
+    def _await(self, reached: Callable[[], int], timeout: float) -> None:
         with self._lock:
             wanted = self._recorded
             self._flushing += 1
             self._hurry.set()
         try:
             with self._progress:
-                if self._progress.wait_for(lambda: self._done >= wanted, timeout):
+                if self._progress.wait_for(lambda: reached() >= wanted, timeout):
                     return
         finally:
             with self._lock:
@@ -110,7 +125,7 @@ class Writer:
                 if not self._flushing:
                     self._hurry.clear()
         raise JournalError(
-            f"{wanted - self._done} entries are not committed after {timeout:g} s: {self._trouble or 'it is slow'}"
+            f"{wanted - reached()} entries are not committed after {timeout:g} s: {self._trouble or 'it is slow'}"
         )
 
     def health(self) -> Health:
@@ -131,7 +146,7 @@ class Writer:
         if was_closed:
             return
         try:
-            self.flush(timeout)
+            self._await(lambda: self._done, timeout)
         except JournalError as error:
             raise JournalError(f"the journal is closed and these are lost: {error}") from error
         finally:
@@ -144,9 +159,10 @@ class Writer:
     def _work(self) -> None:
         while not self._abandon.is_set():
             group = self._take()
-            if group:
-                self._commit(group)
-            else:
+            if group and not self._commit(group):
+                break
+            is_all = self._sort(is_calm=len(group) < CALM or self._flushing > 0)
+            if is_all and not group:
                 self._wake.wait()
                 self._wake.clear()
         self._store.close()
@@ -164,35 +180,55 @@ class Writer:
     def _commit(self, group: Sequence[Entry]) -> bool:
         """Until it is written; False when it is given up. Entries that cannot be written are found by halves."""
         self._number += 1
-        pause = FIRST_PAUSE
-        taken = time.monotonic()
-        while True:
-            try:
-                self._store.commit(group, self._number)
-            except JournalAwayError as error:
-                self._say(str(error))
-                if self._abandon.wait(pause):
-                    return False
-                pause = min(2 * pause, LAST_PAUSE)
-            except Exception as error:
-                if len(group) > 1:
-                    half = len(group) // 2
-                    return self._commit(group[:half]) and self._commit(group[half:])
-                self._refuse(group[0], error)
-                break
-            else:
-                break
+        number, taken = self._number, time.monotonic()
+        try:
+            if not self._insist(lambda: self._store.commit(group, number)):
+                return False
+        except Exception as error:
+            if len(group) > 1:
+                half = len(group) // 2
+                return self._commit(group[:half]) and self._commit(group[half:])
+            self.refuse([(group[0], error)])
         with self._progress:
             self._done += len(group)
             self._done_bytes += sum([entry.size for entry in group])
             self._behind_since = taken
             self._progress.notify_all()
-        self._say("")
         return True
 
-    def _refuse(self, entry: Entry, why: Exception) -> None:
-        self._refused += 1
-        self._on_refused(entry, JournalError(f"{told(entry)} is refused: {why}"))
+    def _sort(self, is_calm: bool) -> bool:
+        """Whether all that is committed is in its place, or nothing more can be done."""
+        found: list[Sorted] = []
+        if not self._insist(lambda: found.append(self._store.sort(is_calm))):
+            return True
+        self.refuse(found[0].refused)
+        if found[0].is_all:
+            with self._progress:
+                self._sorted = self._done
+                self._progress.notify_all()
+        return found[0].is_all
+
+    def _insist(self, step: Callable[[], object]) -> bool:
+        """Until the database is there. False: it is given up."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                step()
+            except JournalAwayError as error:
+                self._say(str(error))
+                if self._abandon.wait(pause):
+                    return False
+                pause = min(2 * pause, LAST_PAUSE)
+            else:
+                self._say("")
+                return True
+
+    def refuse(self, refused: Sequence[tuple[Entry, Exception]]) -> None:
+        """Tell of entries that contradict what is written. In any thread."""
+        for entry, why in refused:
+            with self._lock:
+                self._refused += 1
+            self._on_refused(entry, JournalError(f"{told(entry)} is refused: {why}"))
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -204,6 +240,8 @@ def told(entry: Entry) -> str:
     """An entry for people; never its payloads."""
     if isinstance(entry, PoolEvent):
         return f"the event '{entry.change}' of pool {entry.pool}"
+    if isinstance(entry, PoolOpened):
+        return f"the opening of pool {entry.pool}"
     if isinstance(entry, RunStarted | RunEnded):
         return f"the {'start' if isinstance(entry, RunStarted) else 'end'} of run {entry.run}"
     return f"action {entry.action} of run {entry.run}"
