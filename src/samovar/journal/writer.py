@@ -18,6 +18,7 @@ from samovar.errors import JournalAwayError, JournalError, SlowDownError
 GATHER = 0.05  # seconds in which a group gathers: each commit takes the interpreter from the engine a few times
 GROUP = 20_000  # entries that are committed at once
 CALM = 250  # entries of a group; of more, the engine is busy and has better use for the processor
+QUIET = 0.25  # seconds without such a group until it is calm
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database is away
 
 OnHealth = Callable[[Health], None]
@@ -115,6 +116,7 @@ class Writer:
             wanted = self._recorded
             self._flushing += 1
             self._hurry.set()
+        self._wake.set()
         try:
             with self._progress:
                 if self._progress.wait_for(lambda: reached() >= wanted, timeout):
@@ -157,13 +159,17 @@ class Writer:
     # the writer's thread
 
     def _work(self) -> None:
+        busy_until = 0.0
         while not self._abandon.is_set():
             group = self._take()
             if group and not self._commit(group):
                 break
-            is_all = self._sort(is_calm=len(group) < CALM or self._flushing > 0)
-            if is_all and not group:
-                self._wake.wait()
+            now = time.monotonic()
+            if len(group) >= CALM:
+                busy_until = now + QUIET
+            is_all = self._sort(is_calm=now >= busy_until or self._flushing > 0)
+            if not group:
+                self._wake.wait(None if is_all else max(0.0, busy_until - now))
                 self._wake.clear()
         self._store.close()
 

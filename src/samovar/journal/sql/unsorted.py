@@ -20,7 +20,7 @@ from samovar.journal.sql.batch import Batch
 from samovar.journal.sql.dialects import Dialect, translated, writing
 from samovar.journal.sql.schema import UNSORTED
 
-AT_ONCE = 5_000  # entries, or one group, that are sorted in one transaction: others who write wait for it
+AT_ONCE = 3_000  # entries, or one group, that are sorted in one transaction: others who write wait for it
 
 Refused = list[tuple[Entry, Exception]]
 
