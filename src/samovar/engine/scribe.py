@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samovar.entries import Change, Entry, PoolEvent, RunEnded, RunStarted, Settled
 from samovar.errors import SlowDownError
@@ -28,7 +28,7 @@ ROOT = "root"
 class Record:
     """What is known of an action beside its outcome."""
 
-    __slots__ = ("attempts", "calls", "cold", "forsaken", "id", "parent", "queued", "replica", "started")
+    __slots__ = ("attempts", "calls", "cold", "forsaken", "hashes", "id", "parent", "queued", "replica", "started")
 
     def __init__(self, action: str, parent: Record | None, queued: float) -> None:
         self.id = action
@@ -40,7 +40,21 @@ class Record:
         self.attempts = 0
         self.replica = ""
         self.cold = False
-        self.calls: dict[str, int] = {}  # how often the current attempt has called what
+        self.calls: dict[str, int] | None = None  # how often the current attempt has called what
+        self.hashes: dict[str, Any] | None = None  # of its id and a task; each call copies one
+
+    def call(self, task: str, body: bytes) -> str:
+        """The id of what it calls."""
+        if self.calls is None or self.hashes is None:
+            self.calls, self.hashes = {}, {}
+        begun = self.hashes.get(task)
+        if begun is None:
+            begun = self.hashes[task] = hashlib.blake2b(f"{self.id} {task} ".encode(), digest_size=12)
+        ended = begun.copy()
+        ended.update(body)
+        called: str = ended.hexdigest()
+        times = self.calls[called] = self.calls.get(called, 0) + 1
+        return f"{called}-{times}" if times > 1 else called
 
 
 class Scribe:
@@ -67,9 +81,7 @@ class Scribe:
 
     def call(self, parent: Record, task: TaskSpec, body: bytes) -> Record:
         """``parent`` calls a task."""
-        called = hashlib.blake2b(f"{parent.id} {task.name} ".encode() + body, digest_size=12).hexdigest()
-        times = parent.calls[called] = parent.calls.get(called, 0) + 1
-        record = Record(f"{called}-{times}" if times > 1 else called, parent, self._clock())
+        record = Record(parent.call(task.name, body), parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(record.id, None)) is not None:
             record.forsaken = forsaken[1].forsaken
         return record
@@ -79,7 +91,7 @@ class Scribe:
         record.attempts += 1
         record.replica = replica
         record.cold = cold
-        record.calls.clear()
+        record.calls = None
 
     def settled(self, work: Work, record: Record, superseded: bool) -> None:
         entry = self._entry(work, record)
@@ -89,7 +101,7 @@ class Scribe:
             record.parent.forsaken[record.id] = (entry, record)
             return
         self._write(entry)
-        left = [record]
+        left = [record] if record.forsaken else []
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
                 self._write(forsaken)
@@ -109,9 +121,11 @@ class Scribe:
             record.attempts,
             record.replica,
             record.cold,
-            result=work.result if kept and work.failure is None else b"",
-            result_blobs=work.result_blobs,
-            failure=work.failure,
+            work.result if kept and work.failure is None else b"",
+            work.result_blobs,
+            b"",
+            (),
+            work.failure,
         )
 
     def ended(self, run: Run, phase: Phase) -> None:

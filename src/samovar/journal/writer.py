@@ -74,6 +74,7 @@ class Writer:
         self._recorded = self._recorded_bytes = 0  # changed by whoever holds the lock
         self._done = self._done_bytes = 0  # changed by the writer alone
         self._sorted = 0  # the same
+        self._until, self._until_bytes = self._room  # of what is recorded, as far as there is room; the same
         self._number = 0
         self._refused = 0
         self._trouble = ""
@@ -91,21 +92,26 @@ class Writer:
     def record(self, entry: Entry) -> None:
         size = entry.size
         with self._lock:
-            backlog = self._recorded - self._done
-            if backlog and (
-                backlog >= self._room.entries or self._recorded_bytes - self._done_bytes + size > self._room.bytes
-            ):
-                raise SlowDownError(f"the journal has no room, {backlog} entries wait: {self._trouble or 'it is slow'}")
+            recorded = self._recorded + 1
+            recorded_bytes = self._recorded_bytes + size
+            if recorded > self._until or recorded_bytes > self._until_bytes:
+                self._check_room()
             if self._is_closed:
                 raise JournalError("the journal is closed")
             self._queue.append(entry)
-            self._recorded += 1
-            self._recorded_bytes += size
+            self._recorded = recorded
+            self._recorded_bytes = recorded_bytes
             if not self._is_idle:
                 return
             self._is_idle = False
             self._behind_since = time.monotonic()
         self._wake.set()
+
+    def _check_room(self) -> None:
+        """Alone, an entry finds room whatever its size."""
+        backlog = self._recorded - self._done
+        if backlog:
+            raise SlowDownError(f"the journal has no room, {backlog} entries wait: {self._trouble or 'it is slow'}")
 
     def flush(self, timeout: float) -> None:
         """Until all is committed and sorted in, so that whatever is refused has been told."""
@@ -198,6 +204,8 @@ class Writer:
         with self._progress:
             self._done += len(group)
             self._done_bytes += sum([entry.size for entry in group])
+            self._until = self._done + self._room.entries
+            self._until_bytes = self._done_bytes + self._room.bytes
             self._behind_since = taken
             self._progress.notify_all()
         return True
