@@ -5,7 +5,8 @@ entries of settled actions go through ``record`` and are committed, in each jour
 run. The floor is ``sqlite3`` alone: ``executemany`` of ready tuples into one table with the same columns and indexes, a
 transaction for as many rows as a group of the journal has. Beside the rate stands what a thread loses that works in
 turns, as an engine does, and records an entry after each: the call itself, and what committing takes from it, as both
-need the interpreter. The rate is that of entries in their places, where lists find them. PostgreSQL is measured where it is installed.
+need the interpreter. The rate is that of entries in their places, where lists find them. PostgreSQL is measured where
+it is installed.
 """
 
 from __future__ import annotations

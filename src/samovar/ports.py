@@ -74,8 +74,8 @@ class Journal(Protocol):
     database cannot be reached a reader raises JournalAwayError, and recorded entries wait in memory until it is back.
     """
 
-    def record(self, entry: Entry) -> None:
-        """Queue an entry; entries are committed in their order, in groups, and each exactly once.
+    def record(self, *entries: Entry) -> None:
+        """Queue entries; they are committed in their order, in groups, and each exactly once.
 
         One that contradicts what is written already (an action that is settled twice, a run that is unknown) is
         refused: what was written first stays, and the journal's ``on_refused`` is told. Raises SlowDownError, and takes

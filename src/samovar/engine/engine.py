@@ -144,19 +144,21 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links. Each turn ends with it."""
+        """Write out what is queued on links, and what was written down. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
+        if self._scribe is not None:
+            self._scribe.hand_over()
 
     def tick(self) -> None:
-        if self._scribe is not None:
-            self._scribe.catch_up()
         self.handle(Tick())
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
+        if self._scribe is not None:
+            self._scribe.hand_over()
         self._scribe = None
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +61,13 @@ class Scribe:
         self.engine = engine
         self._journal = journal
         self._clock = clock
-        self._waiting: deque[Entry] = deque()  # the journal had no room for them
+        self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
+        self._has_no_room = False
 
     @property
     def is_slow(self) -> bool:
         """Nothing that is to be written down should be started now."""
-        return bool(self._waiting) or self._journal.health().is_slow
+        return self._has_no_room or self._journal.health().is_slow
 
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
@@ -75,7 +75,7 @@ class Scribe:
         work.record = Record(ROOT, None, now)
         if is_new:
             run = work.run
-            self._write(
+            self._entries.append(
                 RunStarted(run.name, self.engine, ROOT, work.task, now, work.body, work.blobs, run.context),
             )
 
@@ -100,11 +100,11 @@ class Scribe:
                 record.parent.forsaken = {}
             record.parent.forsaken[record.id] = (entry, record)
             return
-        self._write(entry)
+        self._entries.append(entry)
         left = [record] if record.forsaken else []
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._write(forsaken)
+                self._entries.append(forsaken)
                 left.append(below)
 
     def _entry(self, work: Work, record: Record) -> Settled:
@@ -129,22 +129,19 @@ class Scribe:
         )
 
     def ended(self, run: Run, phase: Phase) -> None:
-        self._write(RunEnded(run.name, phase, self._clock(), run.actions))
+        self._entries.append(RunEnded(run.name, phase, self._clock(), run.actions))
 
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "") -> None:
-        self._write(PoolEvent(pool, self._clock(), change, replica, reason=reason))
+        self._entries.append(PoolEvent(pool, self._clock(), change, replica, reason=reason))
 
-    def catch_up(self) -> None:
-        """Hand over what the journal had no room for."""
-        waiting, self._waiting = self._waiting, deque()
-        for entry in waiting:
-            self._write(entry)
-
-    def _write(self, entry: Entry) -> None:
-        if self._waiting:
-            self._waiting.append(entry)
+    def hand_over(self) -> None:
+        """Give the journal what is written; what it has no room for is given again."""
+        if not self._entries:
             return
         try:
-            self._journal.record(entry)
+            self._journal.record(*self._entries)
         except SlowDownError:
-            self._waiting.append(entry)
+            self._has_no_room = True
+        else:
+            self._entries.clear()
+            self._has_no_room = False

@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 from samovar.entries import Entry, Health, PoolEvent, PoolOpened, RunEnded, RunStarted
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
-GATHER = 0.05  # seconds in which a group gathers: each commit takes the interpreter from the engine a few times
-GROUP = 20_000  # entries that are committed at once
+GATHER, GATHER_BUSY = 0.05, 0.1  # seconds in which a group gathers: each commit takes the interpreter from the engine
+GROUP = 20_000  # entries that are committed at once, and what was recorded together with the last of them
 CALM = 250  # entries of a group; of more, the engine is busy and has better use for the processor
 QUIET = 0.25  # seconds without such a group until it is calm
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database is away
@@ -69,7 +69,7 @@ class Writer:
         self._on_health = on_health
         self._on_refused = on_refused
         self._room = room or Room()
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[tuple[Sequence[Entry], int]] = deque()  # with their bytes
         self._lock = threading.Lock()  # held for a few instructions
         self._recorded = self._recorded_bytes = 0  # changed by whoever holds the lock
         self._done = self._done_bytes = 0  # changed by the writer alone
@@ -89,16 +89,16 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="samovar-journal", daemon=True)
         self._thread.start()
 
-    def record(self, entry: Entry) -> None:
-        size = entry.size
+    def record(self, *entries: Entry) -> None:
+        size = sum([entry.size for entry in entries])
         with self._lock:
-            recorded = self._recorded + 1
+            recorded = self._recorded + len(entries)
             recorded_bytes = self._recorded_bytes + size
             if recorded > self._until or recorded_bytes > self._until_bytes:
                 self._check_room()
             if self._is_closed:
                 raise JournalError("the journal is closed")
-            self._queue.append(entry)
+            self._queue.append((entries, size))
             self._recorded = recorded
             self._recorded_bytes = recorded_bytes
             if not self._is_idle:
@@ -108,7 +108,7 @@ class Writer:
         self._wake.set()
 
     def _check_room(self) -> None:
-        """Alone, an entry finds room whatever its size."""
+        """Alone, what is recorded together finds room whatever its size."""
         backlog = self._recorded - self._done
         if backlog:
             raise SlowDownError(f"the journal has no room, {backlog} entries wait: {self._trouble or 'it is slow'}")
@@ -167,9 +167,11 @@ class Writer:
     def _work(self) -> None:
         busy_until = 0.0
         while not self._abandon.is_set():
-            group = self._take()
+            group, size = self._take(time.monotonic() < busy_until)
             if group and not self._commit(group):
                 break
+            self._done_bytes += size
+            self._until_bytes = self._done_bytes + self._room.bytes
             now = time.monotonic()
             if len(group) >= CALM:
                 busy_until = now + QUIET
@@ -179,15 +181,21 @@ class Writer:
                 self._wake.clear()
         self._store.close()
 
-    def _take(self) -> list[Entry]:
-        """The next group, once it has gathered; empty when there is nothing, and then ``record`` wakes this thread."""
+    def _take(self, is_busy: bool) -> tuple[list[Entry], int]:
+        """The next group, once it has gathered, and its bytes; empty when there is nothing, and then ``record`` wakes
+        this thread."""
         with self._lock:
             if not self._queue:
                 self._is_idle = True
-                return []
-        if len(self._queue) < GROUP:
-            self._hurry.wait(GATHER)
-        return [self._queue.popleft() for _ in range(min(len(self._queue), GROUP))]
+                return [], 0
+        if self._recorded - self._done < GROUP:
+            self._hurry.wait(GATHER_BUSY if is_busy else GATHER)
+        group, size = list[Entry](), 0
+        while self._queue and len(group) < GROUP:
+            entries, more = self._queue.popleft()
+            group += entries
+            size += more
+        return group, size
 
     def _commit(self, group: Sequence[Entry]) -> bool:
         """Until it is written; False when it is given up. Entries that cannot be written are found by halves."""
@@ -203,9 +211,7 @@ class Writer:
             self.refuse([(group[0], error)])
         with self._progress:
             self._done += len(group)
-            self._done_bytes += sum([entry.size for entry in group])
             self._until = self._done + self._room.entries
-            self._until_bytes = self._done_bytes + self._room.bytes
             self._behind_since = taken
             self._progress.notify_all()
         return True

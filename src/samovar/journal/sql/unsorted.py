@@ -20,6 +20,8 @@ from samovar.journal.sql.batch import Batch
 from samovar.journal.sql.dialects import Dialect, translated, writing
 from samovar.journal.sql.schema import UNSORTED
 
+_ADD = insert(UNSORTED)
+
 AT_ONCE = 3_000  # entries, or one group, that are sorted in one transaction: others who write wait for it
 
 Refused = list[tuple[Entry, Exception]]
@@ -57,7 +59,7 @@ class Unsorted:
         return entries
 
     def add(self, connection: Connection, packed: bytes, count: int) -> None:
-        connection.execute(insert(UNSORTED).values(count=count, entries=packed))
+        connection.execute(_ADD, {"count": count, "entries": packed})
 
     def sort(self) -> tuple[int, Refused]:
         """Put the oldest entries in their places. Gives their number, and those that contradict what is there."""
