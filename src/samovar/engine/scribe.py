@@ -62,12 +62,8 @@ class Scribe:
         self._journal = journal
         self._clock = clock
         self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
-        self._has_no_room = False
-
-    @property
-    def is_slow(self) -> bool:
-        """Nothing that is to be written down should be started now."""
-        return self._has_no_room or self._journal.health().is_slow
+        self.is_slow = False
+        """Nothing that is to be written down should be started now. Known anew when a turn ends."""
 
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
@@ -136,12 +132,12 @@ class Scribe:
 
     def hand_over(self) -> None:
         """Give the journal what is written; what it has no room for is given again."""
-        if not self._entries:
+        if not self._entries and not self.is_slow:
             return
         try:
             self._journal.record(*self._entries)
         except SlowDownError:
-            self._has_no_room = True
+            self.is_slow = True
         else:
             self._entries.clear()
-            self._has_no_room = False
+            self.is_slow = self._journal.health().is_slow
