@@ -82,6 +82,9 @@ class Settled(_Entry, frozen=True):
 
     @property
     def size(self) -> int:
+        failure = self.failure
+        if failure is not None:
+            return ENTRY_BYTES + len(self.inputs) + len(failure.exception) + len(failure.traceback)
         return ENTRY_BYTES + len(self.result) + len(self.inputs)
 
 
@@ -96,6 +99,10 @@ class AttemptEnded(_Entry, frozen=True):
     started: float
     ended: float
     failure: Failure
+
+    @property
+    def size(self) -> int:
+        return ENTRY_BYTES + len(self.failure.exception) + len(self.failure.traceback)
 
 
 class Change(enum.StrEnum):

@@ -24,6 +24,8 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    Retried,
+    Scaled,
     Settle,
     StartReplica,
     StopReplica,
@@ -94,6 +96,8 @@ class Engine:
             Cancel: self._cancel,
             StartReplica: self.crew.start,
             StopReplica: self.crew.stop,
+            Retried: self._retried,
+            Scaled: self._scaled,
             ClosePool: self._close_pool,
         }
 
@@ -201,6 +205,8 @@ class Engine:
         known = self.environments.get(name)
         if known is None or known.settings != environment.settings:
             self.environments[name] = environment
+            if self._scribe is not None:
+                self._scribe.opened(name, environment)
             self.handle(OpenPool(name, environment.settings))
         return name
 
@@ -227,9 +233,9 @@ class Engine:
         else:
             self.crew.fell_silent(link)
 
-    def note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
+    def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         if self._scribe is not None:
-            self._scribe.happened(pool, change, replica, reason)
+            self._scribe.happened(pool, change, replica, reason, replicas)
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
@@ -345,6 +351,15 @@ class Engine:
 
     def _close_pool(self, command: ClosePool) -> None:
         del self.environments[command.pool]
+        self.note(command.pool, Change.CLOSED, reason="it was drained, and all that it had to do is done")
+
+    def _retried(self, command: Retried) -> None:
+        work = self._works[command.action]
+        if work.record is not None and self._scribe is not None:
+            self._scribe.retried(work, work.record, command.failure)
+
+    def _scaled(self, command: Scaled) -> None:
+        self.note(command.pool, Change.SCALED, reason=command.reason, replicas=command.replicas)
 
     def _adopt(self, blobs: tuple[str, ...]) -> None:
         """They count no longer as memory of the replica that wrote them."""

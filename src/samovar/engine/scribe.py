@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from samovar.entries import Change, Entry, PoolEvent, RunEnded, RunStarted, Settled
+from samovar.entries import AttemptEnded, Change, Entry, PoolEvent, PoolOpened, RunEnded, RunStarted, Settled
 from samovar.errors import SlowDownError
-from samovar.model import Phase, TaskSpec
+from samovar.model import Environment, Failure, Phase, TaskSpec
 from samovar.ports import Journal
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Scribe:
         self._journal = journal
         self._clock = clock
         self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
+        self._write: Callable[[Entry], None] = self._entries.append
         self.is_slow = False
         """Nothing that is to be written down should be started now. Known anew when a turn ends."""
 
@@ -71,7 +72,7 @@ class Scribe:
         work.record = Record(ROOT, None, now)
         if is_new:
             run = work.run
-            self._entries.append(
+            self._write(
                 RunStarted(run.name, self.engine, ROOT, work.task, now, work.body, work.blobs, run.context),
             )
 
@@ -96,11 +97,11 @@ class Scribe:
                 record.parent.forsaken = {}
             record.parent.forsaken[record.id] = (entry, record)
             return
-        self._entries.append(entry)
+        self._write(entry)
         left = [record] if record.forsaken else []
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._entries.append(forsaken)
+                self._write(forsaken)
                 left.append(below)
 
     def _entry(self, work: Work, record: Record) -> Settled:
@@ -124,11 +125,30 @@ class Scribe:
             work.failure,
         )
 
-    def ended(self, run: Run, phase: Phase) -> None:
-        self._entries.append(RunEnded(run.name, phase, self._clock(), run.actions))
+    def retried(self, work: Work, record: Record, failure: Failure) -> None:
+        """An attempt has ended, and its action goes on."""
+        entry = AttemptEnded(
+            work.run.name,
+            record.id,
+            record.attempts,
+            record.replica,
+            record.cold,
+            record.started or record.queued,
+            self._clock(),
+            failure,
+        )
+        self._write(entry)
 
-    def happened(self, pool: str, change: Change, replica: str = "", reason: str = "") -> None:
-        self._entries.append(PoolEvent(pool, self._clock(), change, replica, reason=reason))
+    def opened(self, pool: str, environment: Environment) -> None:
+        """A pool is there, or has other settings."""
+        self._write(PoolOpened(pool, self._clock(), environment))
+
+    def ended(self, run: Run, phase: Phase) -> None:
+        self._write(RunEnded(run.name, phase, self._clock(), run.actions))
+
+    def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
+        """``replicas``: how many the pool wants from here on."""
+        self._write(PoolEvent(pool, self._clock(), change, replica, replicas, reason))
 
     def hand_over(self) -> None:
         """Give the journal what is written; what it has no room for is given again."""

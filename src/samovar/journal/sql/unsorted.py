@@ -8,12 +8,14 @@ is placed once, whoever does it and whatever dies meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import GenericAlias
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 
-from samovar.entries import AttemptEnded, Entry, PoolEvent, PoolOpened, RunEnded, RunStarted, Settled
+from samovar.entries import Entry, RunStarted
 from samovar.errors import JournalAwayError
 from samovar.journal.sql import rows
 from samovar.journal.sql.batch import Batch
@@ -24,29 +26,26 @@ _ADD = insert(UNSORTED)
 
 AT_ONCE = 3_000  # entries, or one group, that are sorted in one transaction: others who write wait for it
 
+T = TypeVar("T")
+
 Refused = list[tuple[Entry, Exception]]
 
 
-class _Start(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A ``RunStarted`` whose task is one of its group's: many calls are of one task."""
+_FIELDS = [(field.name, field.type, field.default) for field in msgspec.structs.fields(RunStarted)]
+_TASK = [name for name, *_ in _FIELDS].index("task")
 
-    task: int
-    run: str
-    engine: str
-    action: str
-    started: float
-    inputs: bytes
-    input_blobs: tuple[str, ...]
-    context: dict[str, str] | None
-
-
-class _Group(msgspec.Struct, frozen=True, array_like=True):
-    tasks: list[bytes]
-    entries: list[_Start | RunEnded | Settled | AttemptEnded | PoolEvent | PoolOpened]
-
+_Start: Any = msgspec.defstruct(
+    "_Start",
+    [(name, int if name == "task" else kind, default) for name, kind, default in _FIELDS],
+    frozen=True,
+    array_like=True,
+    tag=True,
+    gc=False,
+)
+"""A ``RunStarted`` that has the place of its task in place of the task: many calls are of one."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Group).decode
+_decode = msgspec.msgpack.Decoder(GenericAlias(tuple, (list[bytes], GenericAlias(list, (_Start | Entry,))))).decode
 
 
 class Unsorted:
@@ -122,38 +121,18 @@ def pack(group: Sequence[Entry], specs: rows.Specs) -> bytes:
     for entry in group:
         if type(entry) is RunStarted:
             task = places.setdefault(specs.pack(entry.task), len(places))
-            entries.append(
-                _Start(
-                    task,
-                    entry.run,
-                    entry.engine,
-                    entry.action,
-                    entry.started,
-                    entry.inputs,
-                    entry.input_blobs,
-                    entry.context,
-                )
-            )
+            entries.append(_with_task(_Start, entry, task))
         else:
             entries.append(entry)
     return _encode((list(places), entries))
 
 
 def unpack(packed: bytes) -> list[Entry]:
-    group = _decode(packed)
-    tasks = [rows.task_of(spec) for spec in group.tasks]
-    return [
-        RunStarted(
-            entry.run,
-            entry.engine,
-            entry.action,
-            tasks[entry.task],
-            entry.started,
-            entry.inputs,
-            entry.input_blobs,
-            entry.context,
-        )
-        if isinstance(entry, _Start)
-        else entry
-        for entry in group.entries
-    ]
+    specs, entries = _decode(packed)
+    tasks = [rows.task_of(spec) for spec in specs]
+    return [_with_task(RunStarted, entry, tasks[entry.task]) if type(entry) is _Start else entry for entry in entries]
+
+
+def _with_task(kind: Callable[..., T], start: Any, task: object) -> T:
+    values = msgspec.structs.astuple(start)
+    return kind(*values[:_TASK], task, *values[_TASK + 1 :])
