@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from samovar import errors
+from samovar import config, errors
 from samovar.engine.scribe import ROOT, Scribe
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
 from samovar.host.station import Station
@@ -20,17 +20,19 @@ from samovar.model import Phase
 ENGINE = f"service of user {os.getuid()}"
 """The name under which runs are resumed."""
 
-KEEP = Keep(age=30 * 86400, runs=100_000)
 PRUNE_EVERY = 3600.0  # seconds
 
 _CLOSE_SECONDS = 10.0
 
 
 class Memory:
-    """JournalError: what is there is newer than this samovar, or cannot be opened."""
+    """JournalError: what is there is newer than this samovar, or cannot be opened. InitializationError: a setting is
+    wrong."""
 
     def __init__(self, where: str, say: Callable[[str], None]) -> None:
         self._say = say
+        settings = config.load()
+        self._keep = Keep(age=settings.keep_days * 86400, runs=settings.keep_runs)
         self._trouble = ""
         self._station: Station | None = None
         self._closing = threading.Event()
@@ -69,8 +71,8 @@ class Memory:
     def _prune(self) -> None:
         while not self._closing.wait(PRUNE_EVERY):
             try:
-                gone = self._journal.prune(KEEP)
-                self._journal.prune(KEEP, swept=gone)  # blobs lie on a tmpfs and have gone with their engine
+                gone = self._journal.prune(self._keep)
+                self._journal.prune(self._keep, swept=gone)  # blobs lie on a tmpfs and have gone with their engine
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 

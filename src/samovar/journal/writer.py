@@ -173,11 +173,12 @@ class Writer:
             self._done_bytes += size
             self._until_bytes = self._done_bytes + self._room.bytes
             now = time.monotonic()
-            if len(group) >= CALM:
+            if group and len(group) >= CALM:
                 busy_until = now + QUIET
-            is_all = self._sort(is_calm=now >= busy_until or self._flushing > 0)
-            if not group:
-                self._wake.wait(None if is_all else max(0.0, busy_until - now))
+            is_calm = now >= busy_until or self._flushing > 0
+            is_all = self._sort(is_calm)
+            if not group and (is_all or not is_calm):
+                self._wake.wait(None if is_all else busy_until - now)
                 self._wake.clear()
         self._store.close()
 

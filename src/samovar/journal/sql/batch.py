@@ -55,7 +55,9 @@ class Batch:
             elif type(entry) is PoolEvent:
                 self.events.append(rows.event_row(entry))
             elif type(entry) is PoolOpened:
-                self.pools[entry.pool] = entry
+                known = self.pools.get(entry.pool)
+                if known is None or known.at <= entry.at:
+                    self.pools[entry.pool] = entry
         self.runs = [
             rows.run_row(run, specs.pack(run.task), self.ended.pop(run.run, None)) for run in self.started.values()
         ]
