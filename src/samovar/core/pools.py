@@ -28,6 +28,7 @@ from samovar.core.messages import (
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
+    Retried,
     Settle,
     Submit,
     Supersede,
@@ -185,6 +186,7 @@ class Pools:
         self._abort_children(action, now, superseded=True)
         verdict = action.lose(failure, alone) if active else None
         if verdict is None:
+            self._out.append(Retried(action.id, execution.epoch, failure))
             action.pool.requeue(action, now, active and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
@@ -221,7 +223,7 @@ class Pools:
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
         pool.drained = True
-        pool.fall_asleep()
+        pool.fall_asleep("the pool is drained")
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
 
@@ -264,6 +266,7 @@ class Pools:
         if not failure.recoverable or action.failures > action.retry.count:
             self._settle(action, phase, now, epoch, failure)
             return
+        self._out.append(Retried(action.id, epoch, failure))
         self._abort_children(action, now, superseded=True)
         delay = action.retry.delay(action.failures)
         if delay > 0:

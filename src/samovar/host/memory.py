@@ -26,7 +26,6 @@ from samovar.ports import Journal
 ENGINE = f"service of user {os.getuid()}"
 """The name under which runs are resumed."""
 
-KEEP = Keep(age=30 * 86400, runs=100_000)
 PRUNE_EVERY = 3600.0  # seconds
 
 _CLOSE_SECONDS = 10.0
@@ -60,10 +59,13 @@ class _Past:
 
 
 class Memory:
-    """JournalError: what is there is newer than this samovar, or cannot be opened."""
+    """JournalError: what is there is newer than this samovar, or cannot be opened. InitializationError: a setting is
+    wrong."""
 
     def __init__(self, where: str, say: Callable[[str], None]) -> None:
         self._say = say
+        settings = config.load()
+        self._keep = Keep(age=settings.keep_days * 86400, runs=settings.keep_runs)
         self._trouble = ""
         self._station: Station | None = None
         self._closing = threading.Event()
@@ -115,7 +117,7 @@ class Memory:
     def _prune(self) -> None:
         while not self._closing.wait(PRUNE_EVERY):
             try:
-                prune(self._journal, self._cellar, KEEP)
+                prune(self._journal, self._cellar, self._keep)
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 

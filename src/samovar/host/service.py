@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -58,6 +59,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
+        gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
+        gc.set_threshold(50_000, 50, 50)
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         try:
             if memory is not None:
