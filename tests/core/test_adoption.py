@@ -36,8 +36,8 @@ def adopted(*held: Held, is_ready: bool = True, **settings: object) -> Bench:
 
 def test_an_engine_of_a_later_era_gives_names_and_epochs_of_its_own() -> None:
     pools = Pools(era=3)
-    (start,) = [*pools.handle(OpenPool("p", PoolSettings()), 0.0), *pools.handle(Submit(1, "p"), 0.0)]
-    assert start == StartReplica("p", "p-3.1")
+    pools.handle(OpenPool("p", PoolSettings()), 0.0)
+    assert StartReplica("p", "p-3.1") in pools.handle(Submit(1, "p"), 0.0)
     (assign,) = pools.handle(ReplicaReady("p-3.1"), 0.0)
     assert isinstance(assign, Assign)
     assert 3 * EPOCHS < assign.epoch < 4 * EPOCHS

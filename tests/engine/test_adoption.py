@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from samovar.engine import adoption
-from samovar.engine.adoption import Unfinished
-from samovar.engine.engine import Engine
-from samovar.engine.lineage import Lineage
-from samovar.engine.scribe import Scribe
+from samovar.engine.adoption import Past, Unfinished, Wanted
+from samovar.engine.engine import Engine, Remembers
+from samovar.engine.scribe import Record, Scribe
+from samovar.engine.succession import Succession
 from samovar.entries import RunQuery, RunStarted, Settled
 from samovar.journal.memory import MemoryJournal
 from samovar.model import Environment, Exit, Failure, Phase, PoolSettings, Retry, TaskSpec
@@ -33,15 +33,9 @@ BOOM = Failure("user", "ValueError", "boom")
 OLD = 10**6  # an epoch of the engine before
 
 
-class _Nowhere:
-    """A journal for scribes that write nothing."""
-
-
 def leaf_id() -> str:
     """Of the call that ``Peer.asks`` makes for the root."""
-    scribe = Scribe(_Nowhere(), "e")  # type: ignore[arg-type]
-    parent = scribe.recall(frames.Origin("root", "", 0.0, 0.0, False), 1, "")
-    return scribe.call(parent, LEAF, b"x", 1).id
+    return Record("root", None, 0.0).call("e.leaf", b"x", 1)
 
 
 def root(epoch: int = OLD) -> frames.Holds:
@@ -65,7 +59,7 @@ class Peer:
         self.socket.setblocking(False)
 
     def hello(self, is_back: bool = True, token: str = "") -> Peer:
-        token = token or self.world.lineage.token(self.replica)
+        token = token or self.world.succession.token(self.replica)
         return self.say(frames.Hello(frames.VERSION, self.replica, token, 1, is_back))
 
     def tells(self, *batch: Any, is_ready: bool = True) -> Peer:
@@ -103,15 +97,15 @@ class World:
         self.peers: list[Peer] = []
         self.keeper = FakeKeeper()
         self.journal = MemoryJournal()
-        self.lineage = Lineage(b"secret", 2, 60.0, {ONE: ENVIRONMENT, TWO: ENVIRONMENT})
+        self.succession = Succession(b"secret", 2, 60.0, {ONE: ENVIRONMENT, TWO: ENVIRONMENT})
         self.journal.record(STARTED)
         self.engine = Engine(
             self.keeper,  # type: ignore[arg-type]
             str(folder),
             str(folder),
             lambda *_: None,
-            scribe=Scribe(self.journal, "service"),
-            lineage=self.lineage,
+            memory=Remembers(Scribe(self.journal, "service")),
+            succession=self.succession,
         )
 
     def peer(self, replica: str = ONE) -> Peer:
@@ -122,8 +116,11 @@ class World:
         self.engine.hub.handle(self.engine.hub.poll(0.01))
         self.engine.flush()
 
-    def take_stock(self, *recalled: Settled) -> None:
-        self.adopted = self.engine.adoption.take_stock([Unfinished(STARTED, {one.action: one for one in recalled})])
+    def take_stock(self, *written: Settled) -> None:
+        past = Past(self.engine.adoption.close().get("r") or Wanted())
+        for entry in written:
+            past.add(entry)
+        self.adopted = self.engine.adoption.take_stock([Unfinished(STARTED, (), past)])
         self.engine.flush()
 
     def written(self) -> dict[str, Settled]:

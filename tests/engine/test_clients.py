@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from samovar.engine.engine import Engine
-from samovar.model import Environment, Phase, PoolSettings, TaskSpec
+from samovar.model import Bundle, Environment, Phase, PoolSettings, TaskSpec
 from samovar.wire import frames
 from samovar.wire.session import client_session, replica_session
 
@@ -174,6 +174,17 @@ def test_a_client_that_talks_like_a_replica_is_dropped(talk: Talk) -> None:
     client.socket.close()
 
 
+def test_an_engine_that_keeps_no_code_takes_none(talk: Talk) -> None:
+    client = talk.client()
+    packed = TaskSpec("e.f", "m", "f", Environment("e", bundle=Bundle("a.py", is_packed=True)))
+    client.say(JOIN, frames.Declare(1, packed), START)
+    _, ended = client.hear(2)
+    assert "whose code is not kept here" in ended.failure.message
+    client.say(frames.Offer(1, "0" * 32, "here:/project"))
+    assert client.hear(1) == []
+    client.socket.close()
+
+
 def test_a_replica_cannot_start_runs(talk: Talk) -> None:
     client = talk.client()
     client.say(JOIN, frames.Declare(1, TASK), START)
@@ -193,4 +204,14 @@ def test_shutdown_is_passed_on(talk: Talk) -> None:
     client.say(JOIN, frames.Shutdown(3.0))
     client.hear(1)
     assert asked == [3.0]
+    client.close()
+
+
+def test_what_a_client_will_call_is_prepared(talk: Talk) -> None:
+    needs = Environment("needed")
+    client = talk.client()
+    client.say(JOIN, frames.Prepare((needs,)))
+    client.hear(1)
+    talk.engine.hub.handle(talk.engine.hub.poll(SECONDS))
+    assert talk.keeper.prepared == [needs]
     client.close()

@@ -81,7 +81,7 @@ class Engine:
         hello = self.hears(frames.Hello)
         assert isinstance(hello, frames.Hello)
         bundle = Bundle(sys_path=(str(self.folder),), modules=("tasks",))
-        self.say(frames.Welcome(bundle, str(self.folder), self.outlive))
+        self.say(frames.Welcome(bundle, str(self.folder), outlive=self.outlive))
         return hello
 
     def say(self, *batch: Any) -> None:
@@ -91,7 +91,7 @@ class Engine:
         """The next frame of this kind; of several, a list. Others that came before it stay in ``heard``."""
         while sum(isinstance(frame, kind) for frame in self.heard) < count:
             data = self.peer.recv(65536)
-            assert data, "the replica has hung up"
+            assert data, f"the replica has hung up after {self.heard}"
             self.heard += self._session.receive(data)
         found = [frame for frame in self.heard if isinstance(frame, kind)][:count]
         self.heard = [frame for frame in self.heard if frame not in found]

@@ -51,7 +51,7 @@ def claim(pools: Pools, event: Claim, now: float) -> None:
     action = pools.actions.get(event.action)
     if action is None or action.execution is None:
         return
-    action.retry, action.timeouts = event.retry, event.timeouts
+    action.retry, action.timeouts, action.failures = event.retry, event.timeouts, event.failures
     if event.parent:
         parent = pools.actions.get(event.parent)
         if parent is None or parent.execution is None:

@@ -77,7 +77,7 @@ class Replica:
 
     def spawn(self, argv: list[str], variables: Mapping[str, str], environment: Environment) -> None:
         """Start the process. Popen, not asyncio's: it forks with vfork and needs no watcher, transport or task."""
-        cwd = environment.bundle.cwd
+        cwd = next(filter(os.path.isdir, (environment.bundle.cwd, environment.bundle.folder)), None)
         writer = self._open_output()
         try:
             process = subprocess.Popen(
@@ -86,7 +86,7 @@ class Replica:
                 stdout=writer,
                 stderr=writer,
                 env=variables,
-                cwd=cwd if cwd and os.path.isdir(cwd) else None,
+                cwd=cwd,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable

@@ -9,21 +9,39 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from samovar.engine.links import Link
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.model import Failure, Phase, TaskSpec
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
-    from samovar.entries import RunStarted, Settled
+    from samovar.entries import RunStarted
 
-UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
+UNKNOWN_TASK = Failure(
+    "system", "RuntimeSystemError", "the client names a task that it has not declared, or whose code is not kept here"
+)
 
 SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
+
+
+class Code(Protocol):
+    """Keeps the code that clients send; called in a turn."""
+
+    def offered(self, link: Link, frame: frames.Offer) -> None: ...
+
+    def delivered(self, link: Link, frame: frames.Parcel) -> None: ...
+
+    def left(self, link: Link) -> None:
+        """What it has begun to send will not be completed."""
+        ...
+
+    def unpacked(self, task: TaskSpec) -> TaskSpec | None:
+        """The task with its code where it is kept. None: it is not."""
+        ...
 
 
 class Clients:
@@ -31,6 +49,7 @@ class Clients:
         self.on_shutdown: Callable[[float], None] | None = None  # takes the grace, in seconds
         self.driver = ""  # its name, for people
         self._refusing = False
+        self._code: Code | None = None
         self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
         self._engine = engine
         self._started_at = time.time()
@@ -39,6 +58,7 @@ class Clients:
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Declare: self._declared,
             frames.Start: self._start,
+            frames.Prepare: lambda _, frame: self._engine.prepare(frame.environments),
             frames.Abort: self._abort,
             frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
@@ -59,7 +79,19 @@ class Clients:
             else:
                 handler(link, frame)
 
+    def keep_code(self, code: Code) -> None:
+        """From here on clients may send code."""
+        self._code = code
+        self._on_frame[frames.Offer] = code.offered
+        self._on_frame[frames.Parcel] = code.delivered
+
+    def digests(self) -> set[str]:
+        """Of the code of all tasks that clients which are there have declared."""
+        return {task.environment.bundle.digest for link in self._links for task in link.tasks.values()}
+
     def left(self, link: Link) -> None:
+        if self._code is not None:
+            self._code.left(link)
         for starter in self._links.pop(link, {}).values():
             starter.link = None
 
@@ -96,7 +128,11 @@ class Clients:
         self._engine.send(link, frames.Joined(os.getpid(), self._engine.blobs, self.driver, self._started_at))
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
-        link.tasks[frame.ref] = frame.task
+        task: TaskSpec | None = frame.task
+        if frame.task.environment.bundle.is_packed:
+            task = self._code.unpacked(frame.task) if self._code is not None else None
+        if task is not None:
+            link.tasks[frame.ref] = task
 
     def _start(self, link: Link, frame: frames.Start) -> None:
         task = link.tasks.get(frame.ref)
@@ -107,17 +143,18 @@ class Clients:
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)
-        run = Run(frame.name, frame.context, starter)
+        run = Run(frame.name, frame.context, starter, frame.caching)
         self._runs[frame.name] = starter
-        starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
+        called = Called(task, frame.body, frame.blobs, frame.cached)
+        starter.action = self._engine.start(called, run, link.homes)
 
-    def revive(self, started: RunStarted, recalled: dict[str, Settled], lost: frozenset[str]) -> Run:
-        """A run that another engine could not end goes on; nobody waits for it yet."""
+    def revive(self, started: RunStarted, parents: frozenset[str]) -> Run:
+        """A run that another engine could not end goes on; nobody waits for it yet. ``parents``: ids of actions that
+        had called something."""
         starter = self._runs[started.run] = RemoteStarter(self, started.run)
-        run = Run(started.run, started.context, starter)
-        run.recalled = recalled
-        run.lost = lost
-        run.settled = len(recalled) + len(lost)
+        run = Run(started.run, started.context, starter, started.caching)
+        run.is_resumed = True
+        run.parents = parents
         return run
 
     def began(self, name: str, action: int) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from samovar import errors
 from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
 from samovar.engine.keeper import Keeper
-from samovar.engine.lineage import Lineage
 from samovar.engine.links import Link
+from samovar.engine.succession import Succession
 from samovar.entries import Change
 from samovar.model import Environment, Exit, Failure, PoolStats
 from samovar.wire import frames
@@ -30,12 +30,12 @@ _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 class Crew:
     """``address``: the socket where replicas find their engine."""
 
-    def __init__(self, engine: Engine, keeper: Keeper, address: str, lineage: Lineage) -> None:
+    def __init__(self, engine: Engine, keeper: Keeper, address: str, succession: Succession) -> None:
         self.links: dict[str, Link] = {}  # by replica
         self._engine = engine
         self._keeper = keeper
         self._address = address
-        self._lineage = lineage
+        self._succession = succession
         self._expected: set[str] = set()  # replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
         self._reasons: dict[str, str] = {}  # why a replica had to end
@@ -68,7 +68,7 @@ class Crew:
         replica = command.replica
         self._kept.add(replica)
         self._expected.add(replica)
-        token = self._lineage.token(replica)
+        token = self._succession.token(replica)
         boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
         self._keeper.start(replica, self._engine.environments[command.pool], boot, self)
         self._engine.note(command.pool, Change.STARTING, replica)
@@ -103,7 +103,9 @@ class Crew:
         else:
             environment = self._engine.environments[pool_of(hello.replica)]
         link.is_bounded = environment.limits.memory is not None
-        self._engine.send(link, frames.Welcome(environment.bundle, self._engine.blobs, self._lineage.outlive))
+        engine = self._engine
+        outlive = self._succession.outlive
+        engine.send(link, frames.Welcome(environment.bundle, engine.blobs, engine.keeps_runs, outlive))
 
     def ready(self, link: Link, frame: frames.Ready) -> None:
         link.is_ready = True
@@ -123,7 +125,7 @@ class Crew:
             self._keeper.stop(link.replica, _VOICELESS_GRACE)
 
     def _is_token_of(self, replica: str, token: str) -> bool:
-        wanted = self._lineage.token(replica)
+        wanted = self._succession.token(replica)
         return replica in self._expected and hmac.compare_digest(wanted.encode(), token.encode())
 
     # what the keeper tells

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from samovar.engine.scribe import Scribe
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.links import Link
+    from samovar.engine.scribe import Scribe
 
 
 class Receipts:
@@ -26,9 +26,12 @@ class Receipts:
         """Entries that were written by a moment, and what had come by then since the moment before."""
 
     def issue(self, links: Iterable[Link]) -> None:
-        came = [(link, link.outcomes) for link in links if link.outcomes]
-        for link, _ in came:
-            link.outcomes = 0
+        came = []
+        for link in links:
+            taken_in = min(link.apart) - 1 if link.apart else link.outcomes
+            if taken_in > link.receipted:
+                came.append((link, taken_in - link.receipted))
+                link.receipted = taken_in
         if came:
             self._marks.append((self._scribe.written, came))
         if not self._marks:

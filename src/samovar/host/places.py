@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from samovar import config
-from samovar.engine.lineage import Lineage
 from samovar.engine.register import Register
+from samovar.engine.succession import Succession
 
 OUTLIVE = 60.0
 """Seconds for which a replica of a service that was killed waits for the next one."""
@@ -55,11 +55,11 @@ class ServicePlaces(Places):
         self._registered = str(runtime / "register")
         self.register = Register(self._registered)
 
-    def lineage(self, outlive: float) -> Lineage:
+    def succession(self, outlive: float) -> Succession:
         """Of the service that is starting. ``outlive``: 0 where nothing is written down that a next one could go on
         with."""
         assert self.register is not None
-        return Lineage(*_next(), outlive, self.register.read())
+        return Succession(*_next(), outlive, self.register.read())
 
     def remove(self) -> None:
         for folder in (self.folder, self.blobs, self._registered):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import heapq
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from samovar import errors
 from samovar.engine.engine import OnLog
@@ -18,9 +21,11 @@ from samovar.engine.helm import Helm
 from samovar.engine.hub import Hub
 from samovar.engine.links import Link
 from samovar.engine.turn import Turn
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.host.host import Host
-from samovar.model import Failure, Phase, PoolStats, TaskSpec
+from samovar.host.shipping import SECONDS as CODE_SECONDS
+from samovar.host.shipping import Shipping
+from samovar.model import Environment, Failure, Phase, PoolStats, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
 from samovar.wire.blobs import Blobs
@@ -37,6 +42,7 @@ class Question:
 
     def __init__(self) -> None:
         self.outcome: Any = None
+        self.answered = threading.Event()  # for a thread that does not run the engine itself
 
 
 class RemoteEngine:
@@ -61,7 +67,12 @@ class RemoteEngine:
 
     # as an engine
 
-    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run) -> int:
+    def prepare(self, environments: tuple[Environment, ...]) -> None:
+        if self._link.is_open:
+            self._send(frames.Prepare(environments))
+
+    def start(self, called: Called, run: Run) -> int:
+        task = called.task
         self._calls = call = self._calls + 1
         if not self._link.is_open:
             run.starter.ended(self._lost())
@@ -71,7 +82,9 @@ class RemoteEngine:
             known = self._refs[id(task)] = (len(self._refs) + 1, task)
             self._send(frames.Declare(known[0], task))
         self._runs[call] = run
-        start = self._starts[call] = frames.Start(call, known[0], run.name, body, blobs, run.context)
+        start = self._starts[call] = frames.Start(
+            call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
+        )
         self._send(start)
         return call
 
@@ -102,17 +115,15 @@ class RemoteEngine:
 
     def ask(self) -> Question:
         """The figures of all pools."""
-        self._calls += 1
-        question = self._questions[self._calls] = Question()
-        self._send(frames.Ask(self._calls))
-        return question
+        return self._question(frames.Ask(0))
 
     def abort_run(self, name: str, reason: str) -> Question:
         """Of anybody. The answer is whether there is such a run."""
-        self._calls += 1
-        question = self._questions[self._calls] = Question()
-        self._send(frames.AbortRun(self._calls, name, reason))
-        return question
+        return self._question(frames.AbortRun(0, name, reason))
+
+    def bring(self, frame: frames.Offer | frames.Parcel) -> Question:
+        """Code. The answer is a ``Kept``, or nothing where the service is gone."""
+        return self._question(frame)
 
     def shut_down(self, grace: float) -> None:
         self._send(frames.Shutdown(grace))
@@ -139,6 +150,8 @@ class RemoteEngine:
                 self._answer(self._questions.pop(frame.call, None), list(frame.pools))
             elif kind is frames.Aborting:
                 self._answer(self._questions.pop(frame.call, None), frame.found)
+            elif kind is frames.Kept:
+                self._answer(self._questions.pop(frame.call, None), frame)
             else:
                 self._answer(self.greeting, frame)
 
@@ -164,9 +177,21 @@ class RemoteEngine:
         if run is not None:
             run.starter.ended(outcome)
 
+    def _question(self, frame: Any) -> Question:
+        """Ask; the call is numbered here."""
+        self._calls += 1
+        question = Question()
+        if self._link.is_open:
+            self._questions[self._calls] = question
+            self._send(msgspec.structs.replace(frame, call=self._calls))
+        else:
+            self._answer(question, [])
+        return question
+
     def _answer(self, question: Question | None, answer: Any) -> None:
         if question is not None and question.outcome is None:
             question.outcome = answer
+            question.answered.set()
             self._arrived()
 
     def _lost(self) -> Outcome:
@@ -201,6 +226,17 @@ class RemoteHost(Host):
                 "InitializationError", f"the service at {address} cannot be used: {reason}; stop it with `samovar stop`"
             )
         self.service = service
+        self._shipping = Shipping(self, is_here=True)
+
+    def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
+        """With code that the service has. InitializationError: it cannot have it."""
+        return self._shipping.described(spec, copy_style or "loaded_modules")
+
+    def bring(self, frame: frames.Offer | frames.Parcel) -> Any:
+        """Code. The answer is a ``Kept``, or nothing where the service is gone. TimeoutError: it does not answer."""
+        with self.turn:
+            question = self.engine.bring(frame)
+        return self._answer(question, CODE_SECONDS)
 
     def stats(self) -> list[PoolStats]:
         """TimeoutError: the service does not answer."""
@@ -214,10 +250,12 @@ class RemoteHost(Host):
             question = self.engine.abort_run(name, reason)
         return bool(self._answer(question))
 
-    def _answer(self, question: Question) -> Any:
-        self.helm.steer(question, SECONDS)
+    def _answer(self, question: Question, seconds: float = SECONDS) -> Any:
+        if not self.helm.steer(question, seconds):
+            with self.helm.following():
+                question.answered.wait(seconds)
         if question.outcome is None:
-            raise TimeoutError(f"the service at {self.engine.address} has not answered for {SECONDS:g} s")
+            raise TimeoutError(f"the service at {self.engine.address} has not answered for {seconds:g} s")
         return question.outcome
 
     @property

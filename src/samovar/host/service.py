@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.host.bundles import Bundles
+from samovar.host.desk import Desk
 from samovar.host.memory import Memory
 from samovar.host.places import OUTLIVE, ServicePlaces
 from samovar.host.remote import RemoteHost
@@ -46,10 +49,17 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
 
         where = config.journal()
         memory = Memory(where, say) if where else None
-        scribe = memory.scribe if memory is not None else None
+        remembers = memory.remembers if memory is not None else None
         places = ServicePlaces()
-        lineage = places.lineage(OUTLIVE if memory is not None else 0.0)
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), places, driver, scribe, lineage)
+        succession = places.succession(OUTLIVE if memory is not None else 0.0)
+
+        def on_log(label: str, _: str, text: str) -> None:
+            _say_lines(say, label, text)
+
+        station = Station(report, on_log, places, driver, remembers, succession)
+        bundles = Bundles(config.state_folder() / "bundles")
+        desk = Desk(bundles, station, memory.digests if memory is not None else set)
+        station.engine.clients.keep_code(desk)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
@@ -57,12 +67,16 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
+        gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
+        gc.set_threshold(50_000, 50, 50)
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         try:
             if memory is not None:
-                memory.resume(station)
+                memory.resume(station, bundles)
             else:
+                station.hear_survivors()
                 station.take_stock([], say)
+            desk.begin_sweeps()
             grace = ending.wait()
             with station.turn:
                 station.engine.clients.refuse()
@@ -73,7 +87,10 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             address.unlink(missing_ok=True)
             with station.turn:
                 station.engine.fall_silent()
+            if memory is not None:
+                memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
+            desk.close()
             if memory is not None:
                 memory.close()
         say("ended")

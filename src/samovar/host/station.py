@@ -8,16 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
 
 from samovar import config, errors
 from samovar.drivers.choice import open_driver
-from samovar.engine.adoption import Unfinished
-from samovar.engine.engine import Engine, OnLog
+from samovar.engine.adoption import Unfinished, Wanted
+from samovar.engine.engine import Engine, OnLog, Remembers
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
-from samovar.engine.lineage import Lineage
-from samovar.engine.scribe import Scribe
+from samovar.engine.succession import Succession
 from samovar.engine.turn import Turn
 from samovar.host.places import Places
 from samovar.ports import Report
@@ -38,8 +36,8 @@ class Station:
         on_log: OnLog,
         places: Places,
         driver: str = "",
-        scribe: Scribe | None = None,
-        lineage: Lineage | None = None,
+        memory: Remembers | None = None,
+        succession: Succession | None = None,
     ) -> None:
         settings = config.load()
         self.driver = driver or settings.driver
@@ -50,24 +48,33 @@ class Station:
         try:
             opened = open_driver(self.driver, places.folder, places.blobs, home=places.home)
         except errors.InitializationError:
-            if lineage is None or not lineage.survivors:
+            if succession is None or not succession.survivors:
                 places.remove()
             raise
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report, places.register)
-        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, settings.lease, scribe, lineage)
+        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, settings.lease, memory, succession)
         self.helm.start(self.engine)
 
     @property
     def is_closed(self) -> bool:
         return self.helm.loop.is_closed()
 
-    def has_blobs(self, names: Iterable[str]) -> bool:
-        """Whether all of these are there."""
-        return all(os.path.exists(os.path.join(self.blobs, os.path.basename(name))) for name in names)
+    def hear_survivors(self) -> dict[str, Wanted]:
+        """Give the replicas of the engine before a moment to come. What is to be read of each run for them."""
+        self.engine.adoption.all_told.wait(ADOPTION_SECONDS)
+        with self.turn:
+            wanted = self.engine.adoption.close()
+            self.engine.flush()
+        return wanted
+
+    def inputs(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The large inputs of a run, where they lie or as copies of what is kept of them; None: they are gone."""
+        if all(os.path.exists(os.path.join(self.blobs, os.path.basename(name))) for name in names):
+            return names
+        return self.engine.vault.copies(names)
 
     def take_stock(self, unfinished: list[Unfinished], say: Report) -> None:
-        """Go on with these runs, and adopt the replicas of the engine before, which have a moment to come."""
-        self.engine.adoption.all_told.wait(ADOPTION_SECONDS)
+        """Go on with these runs, and adopt the replicas that have come."""
         with self.turn:
             adopted = self.engine.adoption.take_stock(unfinished)
             self.engine.clients.release()

@@ -40,7 +40,7 @@ class Estate:
 
     def tell(self) -> list[Any]:
         held = [
-            frames.Holds(run.epoch, run.task, run.run, run.action, run.attempt, run.origin)
+            frames.Holds(run.epoch, run.task, run.run, run.action, run.attempt, run.origin, run.context)
             for run in self.runs.copy().values()
             if run.origin is not None
         ]

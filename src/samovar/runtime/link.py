@@ -23,6 +23,8 @@ from samovar import family
 from samovar.errors import ProtocolError
 from samovar.runtime.estate import Estate
 from samovar.sdk.context import current
+from samovar.sdk.controller import Execution, Recalled, Traced
+from samovar.sdk.log import logger
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
@@ -31,7 +33,7 @@ from samovar.wire.session import Session, replica_session
 
 _READ = 64 * 1024  # a larger buffer would be mapped and unmapped at each read
 _WAITING = 10_000  # frames that wait while there is no engine, from which on what tasks print is dropped
-_KEPT = (frames.Log, frames.Unfit)  # of what waits: all else is told in another way
+_KEPT = (frames.Log, frames.Traced, frames.Unfit)  # of what waits: all else is told in another way
 
 
 class Call(Pending):
@@ -67,6 +69,8 @@ class Link:
         self.socket = sock
         self.blobs = Blobs("")  # of the engine, once it has said where
         self.replica = replica
+        self.keeps_traces = False  # the engine writes traced calls down
+        self.past: dict[int, dict[str, frames.Past]] = {}  # traced calls of earlier attempts, by epoch and key
         self.loop: asyncio.AbstractEventLoop | None = None
         self.handlers: dict[type[Any], Callable[[Any], None]] = {}  # by frame
         self.attach: Callable[[int], None] = lambda fd: None  # let the loop read this descriptor
@@ -91,6 +95,7 @@ class Link:
 
     def welcomed(self, welcome: frames.Welcome) -> None:
         self.blobs = Blobs(welcome.blobs)
+        self.keeps_traces = welcome.keeps_traces
         self.outlive = welcome.outlive
         if self.outlive and self.estate is None:
             self.estate = Estate()
@@ -278,6 +283,7 @@ class Link:
         execution = current.get()
         assert execution is not None
         spec = task.spec
+        cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         known = self._refs.get(id(spec))
         if known is None:
@@ -285,16 +291,44 @@ class Link:
                 known = self._refs[id(spec)] = (len(self._refs) + 1, spec)
                 self._outbox.append(frames.Declare(known[0], spec))
         self._calls[number] = waiting
+        context = execution.custom_context if execution.adds_context else None
         if self.estate is None:
-            self.send(frames.Submit(number, execution.epoch, known[0], body, blobs, group))
+            self.send(frames.Submit(number, execution.epoch, known[0], body, blobs, group, 1, cached, context))
             return
         with self._lock:  # the next engine is told of it once
             ordinal = self.estate.count(execution, spec.name, body)
-            submit = frames.Submit(number, execution.epoch, known[0], body, blobs, group, ordinal)
+            submit = frames.Submit(number, execution.epoch, known[0], body, blobs, group, ordinal, cached, context)
             self.estate.calls[number] = submit
             self._outbox.append(submit)
         if threading.get_ident() != self._thread:
             self.flush()
+
+    # traced calls
+
+    def recall(self, execution: Execution, key: str) -> Recalled | None:
+        past = self.past.get(execution.epoch, {}).get(key)
+        if past is None:
+            return None
+        if past.failure is not None:
+            error: BaseException = payload.exception_of(past.failure)
+            return Recalled(None, error.__cause__ or error)
+        return Recalled(payload.decode(past.body, past.blobs, self.blobs, consume=False))
+
+    def record(self, execution: Execution, traced: Traced) -> None:
+        """What does not pickle is not kept."""
+        value, error = traced.outcome
+        empty: tuple[str, ...] = ()
+        body, blobs, failure = b"", empty, None
+        if error is not None:
+            failure = payload.failure_of(error, "", self.replica)
+        else:
+            try:
+                body, blobs = payload.encode(value, self.blobs)
+            except Exception as why:
+                logger.warning("what the traced function %r returns is not kept: %s", traced.name, why)
+                return
+        self.send(frames.Traced(execution.epoch, traced.key, traced.name, traced.started, body, blobs, failure))
+        self.flush()  # now: whatever comes next may end this process
 
     def answered(self, answer: frames.Answer) -> None:
         waiting = self._calls.pop(answer.call, None)

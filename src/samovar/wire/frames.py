@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from samovar.model import Bundle, Failure, Phase, PoolStats, TaskSpec
+from samovar.model import Bundle, CacheCall, Caching, Environment, Failure, Phase, PoolStats, TaskSpec
 
 VERSION = 1
 
@@ -31,9 +31,11 @@ class Origin(_Frame, frozen=True):
 
     action: str
     parent: str  # the action that called it; "" for a root
-    queued: float  # seconds since 1970, as ``started``
+    queued: float  # seconds since 1970, as all times here
     started: float
     cold: bool
+    failures: int = 0  # of the action's own before this attempt
+    failed_at: float = 0.0  # the last of them
 
 
 class Hello(_Frame, frozen=True, tag="hello"):
@@ -59,6 +61,7 @@ class Holds(_Frame, frozen=True, tag="holds"):
     number: int  # of the action, within the run
     attempt: int
     origin: Origin
+    context: dict[str, str] | None = None
 
 
 class Told(_Frame, frozen=True, tag="told"):
@@ -87,7 +90,10 @@ class Declare(_Frame, frozen=True, tag="declare"):
 
 
 class Submit(_Frame, frozen=True, tag="submit"):
-    """The execution ``parent`` calls the declared task ``ref``, with these inputs for the ``ordinal``-th time."""
+    """The execution ``parent`` calls the declared task ``ref``, with these inputs for the ``ordinal``-th time.
+
+    ``context``: in place of the parent's own.
+    """
 
     call: int
     parent: int  # epoch
@@ -96,6 +102,8 @@ class Submit(_Frame, frozen=True, tag="submit"):
     blobs: tuple[str, ...] = ()
     group: str = ""
     ordinal: int = 1
+    cached: CacheCall | None = None
+    context: dict[str, str] | None = None
 
 
 class Withdraw(_Frame, frozen=True, tag="withdraw"):
@@ -119,6 +127,18 @@ class Failed(_Frame, frozen=True, tag="failed"):
     failure: Failure
 
 
+class Traced(_Frame, frozen=True, tag="traced"):
+    """A traced call of the execution has ended; ``failure`` is set when it raised. To be written down, unanswered."""
+
+    epoch: int
+    key: str
+    name: str
+    started: float  # seconds since 1970
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
 class Log(_Frame, frozen=True, tag="log"):
     """Text that an execution wrote; epoch 0: written outside of any."""
 
@@ -140,11 +160,13 @@ class Beat(_Frame, frozen=True, tag="beat"):
 class Welcome(_Frame, frozen=True, tag="welcome"):
     """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie.
 
-    ``outlive``: for how many seconds the replica is to look for the next engine when this one has gone. 0: it ends.
+    ``keeps_traces``: traced calls are written down. ``outlive``: for how many seconds the replica is to look for the
+    next engine when this one has gone. 0: it ends.
     """
 
     bundle: Bundle
     blobs: str
+    keeps_traces: bool = False
     outlive: float = 0.0
 
 
@@ -152,6 +174,15 @@ class Refuse(_Frame, frozen=True, tag="refuse"):
     """The handshake does not hold; the connection is closed."""
 
     reason: str
+
+
+class Past(_Frame, frozen=True):
+    """What a traced call came to in an attempt before this one."""
+
+    key: str
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
 
 
 class Run(_Frame, frozen=True, tag="run"):
@@ -168,6 +199,7 @@ class Run(_Frame, frozen=True, tag="run"):
     blobs: tuple[str, ...] = ()
     max_inline: int = 10 * 1024 * 1024
     context: dict[str, str] | None = None
+    past: tuple[Past, ...] = ()
     origin: Origin | None = None  # where a journal is kept
 
 
@@ -211,6 +243,41 @@ class Start(_Frame, frozen=True, tag="start"):
     body: bytes
     blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    cached: CacheCall | None = None
+    caching: Caching = ""
+
+
+class Prepare(_Frame, frozen=True, tag="prepare"):
+    """Tasks of these environments will be called: make ready what their replicas start from. Not answered."""
+
+    environments: tuple[Environment, ...]
+
+
+class Offer(_Frame, frozen=True, tag="offer"):
+    """Is the code of this digest there? ``project`` is where it comes from: what differs from it and came from there
+    before is old.
+    """
+
+    call: int
+    digest: str
+    project: str
+
+
+class Piece(_Frame, frozen=True):
+    """The next bytes of a file, compressed; ``path`` is relative, with "/" between its parts."""
+
+    path: str
+    data: bytes
+    is_executable: bool = False
+
+
+class Parcel(_Frame, frozen=True, tag="parcel"):
+    """Files of the code, one after another; the next parcel comes after the answer to this one."""
+
+    call: int
+    digest: str
+    pieces: tuple[Piece, ...]
+    is_last: bool
 
 
 class Abort(_Frame, frozen=True, tag="abort"):
@@ -250,6 +317,14 @@ class Joined(_Frame, frozen=True, tag="joined"):
     blobs: str
     driver: str
     started_at: float  # seconds since the epoch
+
+
+class Kept(_Frame, frozen=True, tag="kept"):
+    """The answer to ``Offer`` and ``Parcel``: whether the code is there; ``problem``: why it cannot be kept."""
+
+    call: int
+    is_there: bool
+    problem: str = ""
 
 
 class Running(_Frame, frozen=True, tag="running"):
@@ -296,7 +371,7 @@ class Standing(_Frame, frozen=True, tag="standing"):
     pools: tuple[PoolStats, ...]
 
 
-FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
+FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer | Committed
-FromClient = Join | Start | Abort | AbortRun | Ask | Shutdown
-ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing
+FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel
+ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Kept

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from samovar.model import Environment
 
 
-class Lineage(NamedTuple):
+class Succession(NamedTuple):
     secret: bytes  # that all of them know
     era: int = 0  # the how manieth engine it is, from 1; 0: there is no other one
     outlive: float = 0.0  # seconds for which replicas wait for the next; 0: they end with their engine
