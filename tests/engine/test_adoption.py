@@ -294,7 +294,7 @@ def failed_once(failed_at: float) -> frames.Holds:
 
 
 def test_what_failed_in_an_attempt_before_does_not_answer_the_one_that_runs(world: World) -> None:
-    """Neither what is written down nor what a replica kept; the attempt that runs has it done again, under another id."""
+    """Neither what is written down nor what a replica kept; it is done again, under another id."""
     one, two = world.peer(ONE), world.peer(TWO)
     one.tells(failed_once(10.0), *one.asks(OLD))
     again = frames.Holds(OLD + 2, "e.leaf", "r", 3, 1, frames.Origin(f"{leaf_id()}~2", "root", 11.0, 12.0, False))
