@@ -30,7 +30,7 @@ import numpy as np
 import samovar as flyte
 
 env = flyte.TaskEnvironment(name="kept", reusable=flyte.ReusePolicy(replicas=2, concurrency=20, idle_ttl=600))
-HOME = pathlib.Path(__file__).parent
+HOME = pathlib.Path("__HOME__")
 
 def note(line: str) -> None:
     with open(HOME / "notes", "a") as file:
@@ -306,7 +306,7 @@ import asyncio, pathlib
 import numpy as np
 import samovar as flyte
 env = flyte.TaskEnvironment(name="long", reusable=flyte.ReusePolicy(replicas=2, concurrency=20, idle_ttl=600))
-HOME = pathlib.Path(__file__).parent
+HOME = pathlib.Path("__HOME__")
 
 def note(line: str) -> None:
     with open(HOME / "notes", "a") as file:

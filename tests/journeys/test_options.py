@@ -24,7 +24,7 @@ from samovar import errors
 
 env = flyte.TaskEnvironment(name="opts", reusable=flyte.ReusePolicy(replicas=2, concurrency=8, idle_ttl=600))
 one = flyte.TaskEnvironment(name="one", reusable=flyte.ReusePolicy(replicas=1, idle_ttl=600))
-HOME = pathlib.Path(__file__).parent
+HOME = pathlib.Path("__HOME__")
 
 def note(line: str) -> None:
     with open(HOME / "notes", "a") as file:
