@@ -54,8 +54,11 @@ class Home:
     def __init__(self, path: Path, program: str) -> None:
         self.path = path
         self.script = path / "program.py"
-        self.script.write_text(program.replace("__HOME__", str(path)))
+        self.write(program)
         self.variables = variables(path)
+
+    def write(self, program: str) -> None:
+        self.script.write_text(program.replace("__HOME__", str(self.path)))
 
     def python(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """``more``: variables."""
