@@ -90,7 +90,7 @@ def join(host: str, port: int) -> str:
 def shown(text: str) -> str:
     """The text without a token, for messages."""
     text = re.sub(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]+", f"{TOKEN_PREFIX}…", text)
-    return re.sub(r"^([a-z]*:?/*).*@", r"\1…@", text, flags=re.IGNORECASE | re.DOTALL)
+    return re.sub(r"^(?!/)([a-z]*:?/*).*@", r"\1…@", text, flags=re.IGNORECASE | re.DOTALL)
 
 
 def _fingerprint(text: str) -> str:

@@ -107,17 +107,18 @@ class Tokens:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Token]]:
         """The list, written when the block ends well; one process at a time."""
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            known = self.all()
-            yield known
-            now = time.time()
-            self._write([token for token in known if token.ended() > now - KEPT])
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                known = self.all()
+                yield known
+                now = time.time()
+                self._write([token for token in known if token.ended() > now - KEPT])
+            finally:
+                os.close(folder)
         except OSError as error:
             raise _wrong(f"{self._path} cannot be written: {error}") from error
-        finally:
-            os.close(folder)
 
     def _write(self, tokens: list[Token]) -> None:
         fd, draft = tempfile.mkstemp(prefix=".tokens-", dir=self._path.parent)  # 0600
