@@ -14,7 +14,7 @@ from samovar.cli.service import errors_are_messages
 from samovar.endpoint import Remote, host_and_port, parse
 from samovar.errors import InitializationError
 from samovar.host import certificate, service
-from samovar.host.entrance import Wanted, tokens
+from samovar.host.entrance import Wanted, name_for_others, tokens
 from samovar.host.tokens import Token
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -93,7 +93,7 @@ def _expected(address: str) -> Remote:
         )
     found = certificate.find(config.state_folder(), wanted.tls_cert, wanted.tls_key)
     host, port = _address(wanted.listen)
-    return Remote(host, port, found.fingerprint if found.is_own else "")
+    return Remote(name_for_others(host), port, found.fingerprint if found.is_own else "")
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -50,7 +50,7 @@ class Entrance:
         self._gate = Gate(host, port, found.context, tokens(), say)
         self._fingerprint = found.fingerprint
         self._is_own = found.is_own
-        self._host = socket.gethostname() if host in _ANYWHERE else host
+        self._host = name_for_others(host)
 
     @property
     def endpoint(self) -> endpoint.Remote:
@@ -88,6 +88,11 @@ class _Door:
         with self._station.turn:
             self._station.engine.refuse(link, reason)
             self._station.engine.flush()
+
+
+def name_for_others(host: str) -> str:
+    """How clients may call the host that listens at this address."""
+    return socket.gethostname() if host in _ANYWHERE else host
 
 
 def tokens() -> Tokens:

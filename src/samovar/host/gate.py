@@ -14,6 +14,7 @@ read for a client that does not take it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import threading
@@ -130,9 +131,10 @@ class Gate:
                 oldest.cancel()
             task = self._loop.create_task(self._receive(sock))
             self._strangers[task] = None
-            task.add_done_callback(self._left)
+            task.add_done_callback(functools.partial(self._left, sock))
 
-    def _left(self, task: asyncio.Task[None]) -> None:
+    def _left(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        sock.close()  # a task that is cancelled before it begins closes nothing
         self._strangers.pop(task, None)
         self._guests = [guest for guest in self._guests if guest.task is not task]
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -144,7 +146,7 @@ class Gate:
             where = _peer(sock)
             stream = await self._secure(sock)
         except (OSError, TimeoutError):  # ssl.SSLError is one
-            return sock.close()
+            return
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 said = await stream.hear(HELLO_BYTES)
