@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -237,14 +238,8 @@ def peak(pid: int) -> int:
 def test_a_client_that_goes_in_the_middle_of_a_large_value_leaves_nothing(hosts: Hosts) -> None:
     local = RemoteHost(hosts.address, lambda _: None, lambda *_: None)
     script = hosts.user.path / "large.py"
-    script.write_text(
-        PROGRAM.split("if __name__")[0]
-        + "run = flyte.run(total, values=np.ones(2**27))\nprint('sending', flush=True)\n"
-        "run.wait()\n"
-    )
-    client = subprocess.Popen(["python3", "-c", "0"])  # replaced below, so that there is one to reap
-    client.wait()
-    command = [os.sys.executable, str(script)]  # type: ignore[attr-defined]
+    script.write_text(f"{PROGRAM.split('if __name__')[0]}flyte.run(total, values=np.ones(2**25)).wait()\n")
+    command = [sys.executable, str(script)]
     client = subprocess.Popen(command, env=hosts.user.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: len(os.listdir(local.service.blobs)) > 1)
     client.kill()
@@ -301,7 +296,7 @@ def test_a_client_is_told_when_the_service_ends(hosts: Hosts) -> None:
     until(lambda: (hosts.service.path / "began").exists())
     ended = hosts.service.samovar("stop", "--grace", "0")
     assert ended.stdout == "stopped\n", ended.stderr
-    hosts.end()
+    _, hosts.said = hosts.process.communicate(timeout=services.SECONDS)
     _, said = client.communicate(timeout=services.SECONDS)
     assert client.returncode == 1
     assert "the engine closes" in said

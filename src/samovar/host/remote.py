@@ -151,16 +151,20 @@ class RemoteEngine:
 
     def ask(self) -> Question:
         """The figures of all pools."""
-        self._calls += 1
-        question = self._questions[self._calls] = Question()
-        self._send(frames.Ask(self._calls))
-        return question
+        return self._question(frames.Ask)
 
     def abort_run(self, name: str, reason: str) -> Question:
         """Of anybody. The answer is whether there is such a run."""
+        return self._question(lambda call: frames.AbortRun(call, name, reason))
+
+    def _question(self, asking: Callable[[int], Any]) -> Question:
         self._calls += 1
-        question = self._questions[self._calls] = Question()
-        self._send(frames.AbortRun(self._calls, name, reason))
+        question = Question()
+        if self.link.is_open:
+            self._questions[self._calls] = question
+            self._send(asking(self._calls))
+        else:
+            question.outcome = []  # nobody is there to answer
         return question
 
     def shut_down(self, grace: float) -> None:
