@@ -10,7 +10,7 @@ import enum
 from typing import Generic, TypeVar
 
 from samovar.light import msgspec
-from samovar.model import Failure, Phase, TaskSpec
+from samovar.model import Caching, Failure, Phase, TaskSpec
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class RunStarted(_Entry, frozen=True):
     inputs: bytes = b""
     input_blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    caching: Caching = ""  # of its cached calls
 
     @property
     def size(self) -> int:
@@ -77,6 +78,7 @@ class Settled(_Entry, frozen=True):
     input_blobs: tuple[str, ...] = ()
     failure: Failure | None = None
     cache_key: str = ""  # under which later calls find the result; "": it is not cached
+    hit: str = ""  # RUN/ACTION whose result it has, without having run
 
     @property
     def size(self) -> int:
@@ -204,6 +206,11 @@ class ActionSummary(msgspec.Struct, frozen=True):
     replica: str
     cold: bool
     error: str
+
+    @property
+    def is_cached(self) -> bool:
+        """It has a result and has not run."""
+        return self.attempts == 0 and self.phase == Phase.SUCCEEDED
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

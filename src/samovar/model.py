@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from samovar.light import msgspec
 
@@ -30,7 +30,7 @@ class Phase(enum.StrEnum):
 
 
 # Bound to names: in Python 3.11 the attribute of an enum costs as much as a call.
-QUEUED, RUNNING, SUCCEEDED = Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED
+QUEUED, RUNNING, SUCCEEDED, WAITING = Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED, Phase.WAITING_FOR_RESOURCES
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -163,6 +163,18 @@ class Timeouts(msgspec.Struct, frozen=True):
     max_runtime: float | None = None
     max_queued_time: float | None = None
     deadline: float | None = None
+
+
+class CacheCall(msgspec.Struct, frozen=True):
+    """A call whose result is kept, or is known."""
+
+    key: str  # digest of the task, its version and the inputs
+    replace: bool = False  # run it whatever is known, and keep the new result
+    alone: bool = False  # while another call with this key runs, wait for it
+
+
+Caching = Literal["", "off", "replace"]
+"""What a run says of all its cached calls: nothing, take and keep none, run them and keep the new results."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True):

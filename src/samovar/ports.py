@@ -93,8 +93,11 @@ class Journal(Protocol):
         """The runs of this engine that have not ended, the oldest first."""
         ...
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
-        """Outcomes, whole: of a run, of one action of it, or the newest success under a cache key."""
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
+        """Outcomes, whole: of a run, of one action of it or all that one has called, or the newest success under a
+        cache key."""
         ...
 
     @overload
@@ -109,11 +112,12 @@ class Journal(Protocol):
     @overload
     def find(self, query: EventQuery) -> Page[PoolEvent]: ...
 
-    def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
+    def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         """Forget what is not to be kept. Gives the blobs that nothing refers to any more.
 
         A blob is named again by later calls until its name is given back in ``swept``, so none is forgotten when a
-        process dies before it has unlinked them.
+        process dies before it has unlinked them. ``found``: names of blobs that are there; those of them that were
+        never written down are given too.
         """
         ...
 

@@ -61,6 +61,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.runs: list[FakeRun] = []
         self.contexts: list[dict[str, str] | None] = []
+        self.cachings: list[str] = []
         self.closed: list[float] = []
         self.driver = self.endpoint = ""
         self.waits: list[Callable[[], None]] = []
@@ -74,8 +75,11 @@ class FakeHost:
         self.report, self.on_log, self.driver, self.endpoint = report, on_log, driver, endpoint
         return self
 
-    def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> FakeRun:
+    def start(
+        self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None, caching: str
+    ) -> FakeRun:
         self.contexts.append(context)
+        self.cachings.append(caching)
         self.runs.append(FakeRun(self, task, inputs, name))
         self.report("an image installs")
         return self.runs[-1]

@@ -90,6 +90,14 @@ def test_name_and_context(samovar: Any) -> None:
     assert samovar("run", "--context", "a", file, "main").exit_code == 2
 
 
+def test_what_is_cached_can_be_run_all_the_same(samovar: Any) -> None:
+    file = samovar.write("@env.task\ndef main() -> None:\n    pass\n")
+    for options in ((), ("--no-cache",), ("--overwrite-cache",)):
+        assert samovar("run", *options, file, "main").exit_code == 0
+    assert samovar.host.cachings == ["", "off", "replace"]
+    assert samovar("run", "--no-cache", "--overwrite-cache", file, "main").exit_code == 2
+
+
 def test_a_failed_task_is_status_1_with_its_traceback(samovar: Any) -> None:
     file = samovar.write("@env.task\ndef main() -> None:\n    raise ValueError('boom')\n")
     result = samovar("run", file, "main")

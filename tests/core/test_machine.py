@@ -11,11 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from samovar.core.invariants import validate
 from samovar.core.messages import (
     Abort,
+    Answered,
     Assign,
     Cancel,
     ClosePool,
     Deliver,
     Drain,
+    Enqueue,
     Event,
     Finished,
     OpenPool,
@@ -54,6 +56,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.submitted: set[int] = set()
         self.settled: set[int] = set()
         self.delivered: set[int] = set()
+        self.waiting: list[int] = []  # submitted, and neither queued nor answered
         self.starting: list[str] = []
         self.ready: list[str] = []
         self.stopping: dict[str, float] = {}  # replica → the grace that it has
@@ -102,8 +105,8 @@ class AnyOrder(RuleBasedStateMachine):
             live -= {self.running[e][0] for e in self.cancelled if e in self.running}
         assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
-    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries)
-    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry) -> None:
+    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries, waits=st.booleans())
+    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, waits: bool) -> None:
         epoch = data.draw(st.sampled_from([0, *self.running]))
         parent = self.running[epoch][1] if epoch else 0
         number = len(self.submitted) + 1
@@ -111,7 +114,16 @@ class AnyOrder(RuleBasedStateMachine):
         if parent:
             current = max(e for e, (_, action) in self.running.items() if action == parent)
             self.waits_for.setdefault(current, set()).add(number)
-        self.tell(Submit(number, pool, parent, retry, timeouts))
+        if waits:
+            self.waiting.append(number)
+        self.tell(Submit(number, pool, parent, retry, timeouts, waits))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), answered=st.booleans())
+    def decide(self, data: st.DataObject, answered: bool) -> None:
+        action = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(action)
+        self.tell(Answered(action) if answered else Enqueue(action))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "unfit", "never", "lost"]))
@@ -193,6 +205,8 @@ class AnyOrder(RuleBasedStateMachine):
             for replica in self.ready:
                 self.tell(ReplicaHeard(replica))
             self.tell(Tick())
+            while self.waiting:
+                self.tell(Enqueue(self.waiting.pop()))
             for replica in list(self.stopping):
                 self.end(replica)
             for replica in list(self.starting):

@@ -7,11 +7,13 @@ import pytest
 from samovar.core.actions import MAX_LOSSES, MAX_STRIKES
 from samovar.core.messages import (
     Abort,
+    Answered,
     Assign,
     Cancel,
     ClosePool,
     Deliver,
     Drain,
+    Enqueue,
     Finished,
     OpenPool,
     ReplicaHeard,
@@ -771,3 +773,60 @@ def test_what_was_done_is_counted() -> None:
     bench(Finished(bench.epoch(bench.submit())))
     (stats,) = bench.pools.stats(bench.now)
     assert (stats.done, stats.failed, stats.cold, stats.warm) == (2, 1, 1, 2)
+
+
+# actions that may not have to run
+
+
+def test_an_action_whose_result_may_be_there_is_no_work_until_it_is_queued() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    waiting = bench.submit(waits=True)
+    assert bench.said == []
+    assert bench.tick(1.0) == []
+    assert bench(Enqueue(waiting)) == [StartReplica("p", "p-1")]
+    bench(ReplicaReady("p-1"))
+    bench(Finished(bench.epoch(waiting)))
+    assert bench.settled(waiting).epoch
+    assert bench(Enqueue(waiting)) == bench(Answered(waiting)) == []
+
+
+def test_an_answer_settles_it_and_its_parent_goes_on_when_it_has_a_slot() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent, other = bench.submit(), bench.submit()
+    child = bench.submit(parent=parent, waits=True)
+    assert bench.assigned(other), "the parent is parked meanwhile"
+    assert bench(Answered(child)) == [Settle(child, Phase.SUCCEEDED)]
+    assert bench(Finished(bench.epoch(other)))[-1] == Deliver(child)
+
+
+def test_it_is_aborted_and_times_out_as_any_other() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    aborted, late = bench.submit(waits=True), bench.submit(waits=True, timeouts=Timeouts(max_queued_time=1.0))
+    bench(Abort(aborted))
+    bench.tick(2.0)
+    assert bench.settled(aborted).phase is Phase.ABORTED
+    assert bench.settled(late).phase is Phase.TIMED_OUT
+    assert bench(Enqueue(late)) == []
+
+
+def test_a_pool_is_kept_for_an_action_that_is_not_queued() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    waiting = bench.submit(waits=True)
+    bench(Drain("p"))
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.tick(10.0) == []
+    bench(Answered(waiting))
+    assert bench.tick(10.0) == [ClosePool("p")]
+
+
+def test_the_failures_of_an_action_are_said_with_its_next_attempt() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    action = bench.submit(retry=Retry(1))
+    bench(Finished(bench.epoch(action), BOOM))
+    bench(ReplicaLost(bench.replica(action), DEATH))
+    assert [attempt.failures for attempt in bench.assigned(action)] == [0, 1, 1]

@@ -203,3 +203,13 @@ def test_shutdown_is_passed_on(talk: Talk) -> None:
     client.hear(1)
     assert asked == [3.0]
     client.close()
+
+
+def test_what_a_client_will_call_is_prepared(talk: Talk) -> None:
+    needs = Environment("needed")
+    client = talk.client()
+    client.say(JOIN, frames.Prepare((needs,)))
+    client.hear(1)
+    talk.engine.hub.handle(talk.engine.hub.poll(SECONDS))
+    assert talk.keeper.prepared == [needs]
+    client.close()

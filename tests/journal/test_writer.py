@@ -153,3 +153,35 @@ def test_entries_for_people():
     assert told(settled("a", result=b"secret")) == "action a of run r"
     assert told(attempt()) == "action root of run r"
     assert told(event()) == "the event 'ready' of pool shop@1"
+
+
+def test_what_has_to_be_done_before_a_commit_is(store, open_writer, monkeypatch):
+    monkeypatch.setattr(writer, "FIRST_PAUSE", 0.001)
+    seen, health = [], []
+
+    def before(group) -> None:
+        seen.append([entry.action for entry in group])
+        assert store.written() == []
+        if len(seen) < 3:
+            raise JournalAwayError("no room for large values")
+
+    here = open_writer(store, health.append, lambda entry, error: None, None, before)
+    here.record(settled("a"))
+    here.flush(SECONDS)
+    assert seen == [["a"]] * 3
+    assert store.written() == ["a"]
+    assert [each.trouble for each in health] == ["no room for large values", ""]
+
+
+def test_an_entry_whose_preparation_fails_for_good_is_refused(store, open_writer):
+    refused = []
+
+    def before(group) -> None:
+        if any(entry.action == "b" for entry in group):
+            raise JournalError("its large value is gone")
+
+    here = open_writer(store, lambda health: None, lambda entry, why: refused.append(entry.action), None, before)
+    for name in "abc":
+        here.record(settled(name))
+    here.flush(SECONDS)
+    assert (store.written(), refused) == (["a", "c"], ["b"])

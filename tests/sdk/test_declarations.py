@@ -297,3 +297,14 @@ def test_a_replica_takes_images_from_the_script(tmp_path: Path, monkeypatch: pyt
     there = child.describe(TaskOptions(), None)
     assert (there.image, there.version) == (at_home.image, at_home.version)
     assert there.bundle.images == described.bundle.images
+
+
+def test_what_an_environment_needs_is_all_that_it_depends_on() -> None:
+    unreadable = flyte.Image.from_debian_base().with_requirements("no-such-file.txt")
+    last = flyte.TaskEnvironment("last", image="last:1")
+    middle = flyte.TaskEnvironment("middle", depends_on=[last], image="middle:1")
+    broken = flyte.TaskEnvironment("broken", image=unreadable)
+    first = flyte.TaskEnvironment("first", depends_on=[middle, last, broken])
+    last.add_dependency(first)
+    assert {each.name: each.image.base for each in first.needs()} == {"middle": "middle:1", "last": "last:1"}
+    assert flyte.TaskEnvironment("alone").needs() == ()

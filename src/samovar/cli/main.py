@@ -85,6 +85,8 @@ ENDPOINT = click.option(
     metavar="KEY=VALUE",
     help="An entry of the run's custom context; may be repeated.",
 )
+@click.option("--no-cache", is_flag=True, help="Run cached tasks too, and keep nothing of them.")
+@click.option("--overwrite-cache", is_flag=True, help="Run cached tasks too, and keep the new results.")
 @click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
 @click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")

@@ -26,13 +26,29 @@ class OpenPool(_Message, frozen=True):
 
 
 class Submit(_Message, frozen=True):
-    """Somebody asks for an action. ``parent`` is the action that called it, or 0."""
+    """Somebody asks for an action. ``parent`` is the action that called it, or 0.
+
+    ``waits``: it may not have to run; it is no work of its pool until ``Enqueue``.
+    """
 
     action: int
     pool: str
     parent: int = 0
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    waits: bool = False
+
+
+class Enqueue(_Message, frozen=True):
+    """An action that waits has to run."""
+
+    action: int
+
+
+class Answered(_Message, frozen=True):
+    """An action that waits need not run: its result is there."""
+
+    action: int
 
 
 class ReplicaReady(_Message, frozen=True):
@@ -87,7 +103,20 @@ class Tick(_Message, frozen=True):
     """Time has passed."""
 
 
-Event = OpenPool | Submit | ReplicaReady | ReplicaHeard | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
+Event = (
+    OpenPool
+    | Submit
+    | Enqueue
+    | Answered
+    | ReplicaReady
+    | ReplicaHeard
+    | ReplicaUnfit
+    | ReplicaLost
+    | Finished
+    | Abort
+    | Drain
+    | Tick
+)
 
 
 # commands
@@ -107,13 +136,15 @@ class StopReplica(_Message, frozen=True):
 
 
 class Assign(_Message, frozen=True):
-    """Run the action on the replica. ``cold``: it had to wait for this replica to start."""
+    """Run the action on the replica. ``cold``: it had to wait for this replica to start. ``failures``: of its own, so
+    far."""
 
     replica: str
     action: int
     epoch: int
     attempt: int
     cold: bool
+    failures: int = 0
 
 
 class Cancel(_Message, frozen=True):

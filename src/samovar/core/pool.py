@@ -13,7 +13,7 @@ from samovar.core.actions import Action
 from samovar.core.messages import Command, StartReplica, StopReplica
 from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
-from samovar.model import QUEUED, PoolSettings, PoolStats
+from samovar.model import QUEUED, WAITING, PoolSettings, PoolStats
 
 STOP_GRACE = 5.0
 """Seconds an idle replica gets for a clean end."""
@@ -30,6 +30,7 @@ class Pool:
         self.suspects: deque[Action] = deque()  # replicas died under these more than once: each runs alone now
         self.reserved: Replica | None = None  # emptied for, or running, a suspect
         self.queued = 0  # in queue and suspects, without those settled meanwhile
+        self.suspended = 0  # not queued: they wait out a back-off, or for a result that may be there
         self.active = 0  # on replicas that are not draining
         self.executions = 0  # all that live here, parked ones too
         self.starting = 0
@@ -64,9 +65,17 @@ class Pool:
 
     def is_over(self, now: float) -> bool:
         """Drained, and empty for long enough for everybody to have seen its figures."""
-        return self.drained and not self.replicas and not self.queued and now - self.busy_at >= self.settings.idle_ttl
+        is_empty = not self.replicas and not self.queued and not self.suspended
+        return self.drained and is_empty and now - self.busy_at >= self.settings.idle_ttl
+
+    def suspend(self, action: Action) -> None:
+        """It is no work of this pool until it is queued."""
+        action.phase = WAITING
+        self.suspended += 1
 
     def _queued(self, action: Action, now: float) -> None:
+        if action.phase is WAITING:
+            self.suspended -= 1
         action.phase = QUEUED
         self.queued += 1
         self.busy_at = now

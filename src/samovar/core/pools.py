@@ -13,12 +13,14 @@ from typing import Any
 from samovar.core.actions import ABORTED, Action
 from samovar.core.messages import (
     Abort,
+    Answered,
     Assign,
     Cancel,
     ClosePool,
     Command,
     Deliver,
     Drain,
+    Enqueue,
     Event,
     Finished,
     OpenPool,
@@ -33,7 +35,7 @@ from samovar.core.messages import (
 from samovar.core.pool import Pool
 from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
-from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase, PoolStats
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats
 
 LEASE = 30.0
 """Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
@@ -66,6 +68,8 @@ class Pools:
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
+            Enqueue: self._enqueue,
+            Answered: self._answered,
             ReplicaReady: self._replica_ready,
             ReplicaHeard: self._replica_heard,
             ReplicaUnfit: self._replica_unfit,
@@ -118,8 +122,22 @@ class Pools:
             self._timer(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
             self._timer(now + event.timeouts.deadline, event.action, "deadline")
+        if event.waits:
+            pool.suspend(action)
+            return
         pool.enqueue(action, now)
         pool.dispatch(now)
+
+    def _enqueue(self, event: Enqueue, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            action.pool.enqueue(action, now)
+            action.pool.dispatch(now)
+
+    def _answered(self, event: Answered, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            self._settle(action, SUCCEEDED, now)
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
         replica = self._find(event.replica)
@@ -232,7 +250,7 @@ class Pools:
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
             self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
-        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold))
+        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold, action.failures))
 
     def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
         action.failures += 1
@@ -241,8 +259,8 @@ class Pools:
             return
         self._abort_children(action, now, superseded=True)
         delay = action.retry.delay(action.failures)
-        action.phase = Phase.WAITING_FOR_RESOURCES
         if delay > 0:
+            action.pool.suspend(action)
             self._timer(now + delay, action.id, "retry")
         else:
             action.pool.requeue(action, now, False)
@@ -344,6 +362,8 @@ class Pools:
         del self.actions[action.id]
         if action.phase is QUEUED:
             action.pool.queued -= 1
+        elif action.phase is WAITING:
+            action.pool.suspended -= 1
         action.phase = phase
         if failure is None:
             action.pool.done += 1
@@ -375,7 +395,7 @@ class Pools:
         pool.start_failed(now)
         if pool.ready == 0 and (permanent or pool.failed_starts >= START_ATTEMPTS):
             for action in pool.drop_queue():
-                action.phase = Phase.WAITING_FOR_RESOURCES
+                pool.suspend(action)
                 self._settle(action, Phase.FAILED, now, 0, failure)
             pool.give_up()
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from samovar.engine.links import Link
-from samovar.engine.work import Outcome, Run
-from samovar.model import Failure, Phase, TaskSpec
+from samovar.engine.work import Called, Outcome, Run
+from samovar.model import Environment, Failure, Phase, TaskSpec
 from samovar.wire import frames
 from samovar.wire.parts import Incoming, Shipment
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
-    from samovar.entries import RunStarted, Settled
+    from samovar.entries import RunStarted
 
 UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
 
@@ -46,6 +46,7 @@ class Clients:
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Declare: self._declared,
             frames.Start: self._start,
+            frames.Prepare: self._prepare,
             frames.Abort: self._abort,
             frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
@@ -104,7 +105,15 @@ class Clients:
         self._engine.send(link, frames.Joined(os.getpid(), blobs, self.driver, self._started_at, self.gate))
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
-        link.tasks[frame.ref] = frame.task if link.incoming is None else _without_paths(frame.task)
+        task = frame.task
+        if link.incoming is not None:
+            task = msgspec.structs.replace(task, environment=_without_paths(task.environment))
+        link.tasks[frame.ref] = task
+
+    def _prepare(self, link: Link, frame: frames.Prepare) -> None:
+        if link.incoming is not None:
+            frame = frames.Prepare(tuple(map(_without_paths, frame.environments)))
+        self._engine.prepare(frame.environments)
 
     def _part(self, link: Link, frame: frames.Part) -> None:
         if link.incoming is None:
@@ -125,16 +134,21 @@ class Clients:
             return
         blobs = frame.blobs if link.incoming is None else link.incoming.take(frame.blobs)
         starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)
-        run = Run(frame.name, frame.context, starter)
+        run = Run(frame.name, frame.context, starter, frame.caching)
         self._runs[frame.name] = starter
-        starter.action = self._engine.start(task, frame.body, blobs, run, link.homes)
+        called = Called(task, frame.body, blobs, frame.cached)
+        starter.action = self._engine.start(called, run, link.homes)
 
-    def resume(self, started: RunStarted, recalled: dict[str, Settled]) -> None:
-        """Start a run again that another engine could not end; nobody waits for it."""
+    def resume(self, started: RunStarted, inputs: tuple[str, ...], parents: frozenset[str]) -> None:
+        """Start a run again that another engine could not end; nobody waits for it.
+
+        ``inputs``: its large ones, for this engine; ``parents``: ids of actions that had called something.
+        """
         starter = self._runs[started.run] = RemoteStarter(self, started.run)
-        run = Run(started.run, started.context, starter)
-        run.recalled = recalled
-        starter.action = self._engine.start(started.task, started.inputs, (), run)
+        run = Run(started.run, started.context, starter, started.caching)
+        run.is_resumed = True
+        run.parents = parents
+        starter.action = self._engine.start(Called(started.task, started.inputs, inputs), run)
 
     def abort_run(self, name: str, reason: str) -> bool:
         """False: no run of this name is on its way."""
@@ -226,8 +240,7 @@ def _lost(link: Link, blobs: tuple[str, ...]) -> Failure | None:
     return Failure("system", "RuntimeSystemError", f"a large input did not reach the service: {why}") if why else None
 
 
-def _without_paths(task: TaskSpec) -> TaskSpec:
+def _without_paths(environment: Environment) -> Environment:
     """A directory and an interpreter of another host mean nothing here."""
-    replace = msgspec.structs.replace
-    bundle = replace(task.environment.bundle, cwd="", python="")
-    return replace(task, environment=replace(task.environment, bundle=bundle))
+    bundle = msgspec.structs.replace(environment.bundle, cwd="", python="")
+    return msgspec.structs.replace(environment, bundle=bundle)

@@ -22,10 +22,10 @@ from samovar.engine.helm import Helm
 from samovar.engine.hub import Hub
 from samovar.engine.links import Link
 from samovar.engine.turn import Turn
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.host.folders import own_folder, shared_memory
 from samovar.host.host import Host
-from samovar.model import Failure, Phase, PoolStats, TaskSpec
+from samovar.model import Environment, Failure, Phase, PoolStats, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
 from samovar.wire.blobs import Blobs
@@ -96,7 +96,12 @@ class RemoteEngine:
 
     # as an engine
 
-    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run) -> int:
+    def prepare(self, environments: tuple[Environment, ...]) -> None:
+        if self.link.is_open:
+            self._send(frames.Prepare(environments))
+
+    def start(self, called: Called, run: Run) -> int:
+        task = called.task
         self._calls = call = self._calls + 1
         if not self.link.is_open:
             run.starter.ended(self._lost())
@@ -106,9 +111,11 @@ class RemoteEngine:
             known = self._refs[id(task)] = (len(self._refs) + 1, task)
             self._send(frames.Declare(known[0], task))
         self._runs[call] = run
-        start = self._starts[call] = frames.Start(call, known[0], run.name, body, blobs, run.context)
-        if blobs and self._folder:
-            shipment = self._shipments[call] = Shipment(self._folder, blobs, start, self._unlink)
+        start = self._starts[call] = frames.Start(
+            call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
+        )
+        if called.blobs and self._folder:
+            shipment = self._shipments[call] = Shipment(self._folder, called.blobs, start, self._unlink)
             self.link.ship(shipment)
         else:
             self._send(start)

@@ -47,8 +47,8 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
 
         where = config.journal()
         memory = Memory(where, say) if where else None
-        scribe = memory.scribe if memory is not None else None
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
+        remembers = memory.remembers if memory is not None else None
+        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, remembers)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
@@ -75,6 +75,8 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
                 entrance.shut()
             with station.turn:
                 station.engine.fall_silent()
+            if memory is not None:
+                memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
             if entrance is not None:
                 entrance.close()

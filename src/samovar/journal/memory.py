@@ -30,7 +30,7 @@ from samovar.entries import (
 )
 from samovar.errors import JournalAwayError, JournalError
 from samovar.journal import pages
-from samovar.journal.writer import OnHealth, OnRefused, Room, Writer
+from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Writer, nothing
 from samovar.model import RUNNING, SUCCEEDED
 
 __all__ = ["MemoryJournal"]
@@ -128,9 +128,10 @@ class MemoryJournal:
         on_health: OnHealth = lambda health: None,
         on_refused: OnRefused = lambda entry, error: None,
         room: Room | None = None,
+        before: Before = nothing,
     ) -> None:
         self._tables = _Tables()
-        self._writer = Writer(self._tables, on_health, on_refused, room)
+        self._writer = Writer(self._tables, on_health, on_refused, room, before)
         self.record = self._writer.record
         self.flush = self._writer.flush
         self.close = self._writer.close
@@ -152,7 +153,9 @@ class MemoryJournal:
             runs = [run for _, run in tables.started.values() if run.engine == engine and run.run not in tables.ended]
         return sorted(runs, key=lambda run: run.started)
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
         tables = self._tables
         with tables.reading():
             if cache_key:
@@ -162,7 +165,7 @@ class MemoryJournal:
             actions = tables.settled.get(run, {})
             if action:
                 actions = {key: row for key, row in actions.items() if key == action}
-            return iter([entry for _, entry in actions.values()])
+            return iter([entry for _, entry in actions.values() if parent in (None, entry.parent)])
 
     def find(self, query: Any) -> Page[Any]:
         tables = self._tables
@@ -190,7 +193,7 @@ class MemoryJournal:
                 ),
             )
 
-    def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
+    def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         tables = self._tables
         with tables.reading():
             before = tables.referred()
@@ -203,9 +206,10 @@ class MemoryJournal:
             for at, (number, event) in enumerate(list(tables.events.items())):
                 if event.at < horizon or at < surplus:
                     del tables.events[number]
-            tables.garbage |= before - tables.referred()
+            after = tables.referred()
+            tables.garbage |= before - after
             tables.garbage -= set(swept)
-            return sorted(tables.garbage)
+            return sorted(tables.garbage | (set(found) - after))
 
 
 def _outdated(tables: _Tables, keep: Keep) -> list[str]:

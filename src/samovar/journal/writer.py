@@ -22,6 +22,13 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database i
 OnHealth = Callable[[Health], None]
 OnRefused = Callable[[Entry, JournalError], None]
 
+Before = Callable[[Sequence[Entry]], None]
+"""Called with each group before it is committed, perhaps more than once. It raises as ``Store.commit`` does."""
+
+
+def nothing(group: Sequence[Entry]) -> None:
+    """Nothing is to be done before a commit."""
+
 
 class Room(NamedTuple):
     """What may wait to be committed."""
@@ -53,8 +60,10 @@ class Writer:
         on_health: OnHealth = lambda health: None,
         on_refused: OnRefused = lambda entry, error: None,
         room: Room | None = None,
+        before: Before = nothing,
     ) -> None:
         self._store = store
+        self._before = before
         self._on_health = on_health
         self._on_refused = on_refused
         self._room = room or Room()
@@ -168,6 +177,7 @@ class Writer:
         taken = time.monotonic()
         while True:
             try:
+                self._before(group)
                 self._store.commit(group, self._number)
             except JournalAwayError as error:
                 self._say(str(error))

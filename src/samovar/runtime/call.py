@@ -37,6 +37,10 @@ class Calls:
         epoch = frame.epoch
         execution = Execution(self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context)
         execution.extra = {}
+        if self._link.keeps_traces:
+            execution.traces = {}
+            if frame.past:
+                self._link.past[epoch] = {past.key: past for past in frame.past}
         try:
             task = self._tasks.get((frame.module, frame.qualname)) or self._find(frame.module, frame.qualname)
         except BaseException as error:
@@ -111,6 +115,8 @@ class Calls:
     def _end(self, execution: Execution, done: Any) -> None:
         if execution.extra:
             capture.finish(execution, self.write)
+        if execution.traces is not None:
+            self._link.past.pop(execution.epoch, None)
         self._running.pop(execution.epoch, None)
         self._link.send(done)
 

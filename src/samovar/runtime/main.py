@@ -66,6 +66,7 @@ def _welcome(link: Link) -> list[Any]:
     if isinstance(welcome, frames.Refuse):
         sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
     link.blobs = Blobs(welcome.blobs)
+    link.keeps_traces = welcome.keeps_traces
     began = time.perf_counter()
     bundle.adopt(welcome.bundle)
     try:

@@ -170,6 +170,22 @@ class TaskEnvironment:
             return self.image.spec()
         return model.ImageSpec() if self.image in (None, "auto") else model.ImageSpec(base=str(self.image))
 
+    def needs(self) -> tuple[model.Environment, ...]:
+        """The environments that this one depends on, and these in turn, as an engine sees them."""
+        found: dict[str, TaskEnvironment] = {}
+        waiting = list(self.depends_on)
+        while waiting:
+            environment = waiting.pop()
+            if environment.name not in found:
+                found[environment.name] = environment
+                waiting += environment.depends_on
+        found.pop(self.name, None)
+        described = []
+        for each in found.values():
+            with contextlib.suppress(ValueError):  # its image cannot be read: told when one of its tasks is called
+                described.append(each.describe(TaskOptions(), each.reusable))
+        return tuple(described)
+
     def describe(self, options: TaskOptions, reusable: ReusePolicy | None) -> model.Environment:
         """The environment of one task as an engine sees it. ``scope`` "run" stands for the run to come."""
         resources = options.resources if options.resources is not None else self.resources

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
 from samovar import errors
-from samovar.model import Phase
+from samovar.model import Caching, Phase
 from samovar.sdk import bundle, checks, context, ctx
 from samovar.sdk.controller import Host, RunHandle
 from samovar.sdk.pending import Pending
@@ -225,7 +225,7 @@ class Runner:
     name: str | None = None
     env_vars: Mapping[str, str] | None = None
     custom_context: Mapping[str, str] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)  # accepted and stored
+    options: Mapping[str, Any] = field(default_factory=dict)  # those that say nothing of caches are stored only
 
     @property
     def run(self) -> Dual[..., Run]:
@@ -272,7 +272,12 @@ class Runner:
         context = ctx.custom_context_of_script()
         if self.custom_context:
             context = {**context, **self.custom_context}
-        return Run(task, host.start(task, inputs, self.name or "", context or None))
+        return Run(task, host.start(task, inputs, self.name or "", context or None, self._caching()))
+
+    def _caching(self) -> Caching:
+        if self.options.get("disable_run_cache"):
+            return "off"
+        return "replace" if self.options.get("overwrite_cache") else ""
 
     def _run_name(self) -> str:
         return self.name or "r" + os.urandom(8).hex()
@@ -333,6 +338,7 @@ def with_runcontext(
     """How to run: ``with_runcontext(…).run(task, …)``. mode "local" calls the task in this process.
 
     name: of the run. env_vars: more of them for the task that is run. custom_context: for all tasks of the run.
+    overwrite_cache: run what is cached, and keep the new results; disable_run_cache: neither take nor keep any.
     Flyte's other options are accepted and stored; TypeError for an unknown one.
     """
     if mode not in (None, "local", "remote", "hybrid"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from samovar.model import Bundle, Failure, Phase, PoolStats, TaskSpec
+from samovar.model import Bundle, CacheCall, Caching, Environment, Failure, Phase, PoolStats, TaskSpec
 
 VERSION = 1
 
@@ -55,7 +55,7 @@ class Declare(_Frame, frozen=True, tag="declare"):
 
 
 class Submit(_Frame, frozen=True, tag="submit"):
-    """The execution ``parent`` calls the declared task ``ref``."""
+    """The execution ``parent`` calls the declared task ``ref``. ``context``: in place of the parent's own."""
 
     call: int
     parent: int  # epoch
@@ -63,6 +63,8 @@ class Submit(_Frame, frozen=True, tag="submit"):
     body: bytes
     blobs: tuple[str, ...] = ()
     group: str = ""
+    cached: CacheCall | None = None
+    context: dict[str, str] | None = None
 
 
 class Withdraw(_Frame, frozen=True, tag="withdraw"):
@@ -86,6 +88,18 @@ class Failed(_Frame, frozen=True, tag="failed"):
     failure: Failure
 
 
+class Traced(_Frame, frozen=True, tag="traced"):
+    """A traced call of the execution has ended; ``failure`` is set when it raised. To be written down, unanswered."""
+
+    epoch: int
+    key: str
+    name: str
+    started: float  # seconds since 1970
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
 class Log(_Frame, frozen=True, tag="log"):
     """Text that an execution wrote; epoch 0: written outside of any."""
 
@@ -105,16 +119,28 @@ class Beat(_Frame, frozen=True, tag="beat"):
 
 
 class Welcome(_Frame, frozen=True, tag="welcome"):
-    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie."""
+    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie.
+
+    ``keeps_traces``: traced calls are written down."""
 
     bundle: Bundle
     blobs: str
+    keeps_traces: bool = False
 
 
 class Refuse(_Frame, frozen=True, tag="refuse"):
     """The handshake does not hold; the connection is closed."""
 
     reason: str
+
+
+class Past(_Frame, frozen=True):
+    """What a traced call came to in an attempt before this one."""
+
+    key: str
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
 
 
 class Run(_Frame, frozen=True, tag="run"):
@@ -131,6 +157,7 @@ class Run(_Frame, frozen=True, tag="run"):
     blobs: tuple[str, ...] = ()
     max_inline: int = 10 * 1024 * 1024
     context: dict[str, str] | None = None
+    past: tuple[Past, ...] = ()
 
 
 class Cancel(_Frame, frozen=True, tag="cancel"):
@@ -183,6 +210,14 @@ class Start(_Frame, frozen=True, tag="start"):
     body: bytes
     blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    cached: CacheCall | None = None
+    caching: Caching = ""
+
+
+class Prepare(_Frame, frozen=True, tag="prepare"):
+    """Tasks of these environments will be called: make ready what their replicas start from. Not answered."""
+
+    environments: tuple[Environment, ...]
 
 
 class Abort(_Frame, frozen=True, tag="abort"):
@@ -269,7 +304,7 @@ class Standing(_Frame, frozen=True, tag="standing"):
     pools: tuple[PoolStats, ...]
 
 
-FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
+FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer
-FromClient = Join | Start | Abort | AbortRun | Ask | Shutdown | Part | Scrap
+FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Part | Scrap
 ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Part | Scrap

@@ -439,3 +439,24 @@ def test_reading_a_database_that_is_away_says_so(world, journal):
     finally:
         world.bring_back()
     assert journal.unfinished("e") == [started()]
+
+
+def test_what_an_action_has_called_is_found(journal):
+    write(journal, started("r"), settled("a", parent="root"), settled("b", parent="a"), settled("c", parent="root"))
+    assert {entry.action for entry in journal.settled(run="r", parent="root")} == {"a", "c"}
+    assert [entry.action for entry in journal.settled(run="r", parent="a")] == ["b"]
+    assert list(journal.settled(run="r", parent="c")) == []
+
+
+def test_a_hit_and_what_a_run_says_of_caches_come_back(journal):
+    run = started("r", caching="replace")
+    hit = settled("a", cache_key="k", hit="older/root")
+    write(journal, run, hit)
+    assert next(journal.settled(run="r")).hit == "older/root"
+    assert journal.unfinished(run.engine)[0].caching == "replace"
+
+
+def test_files_that_were_never_named_are_given_to_be_swept(journal):
+    write(journal, started("r", input_blobs=("in",)), settled("a", result_blobs=("out",)))
+    assert journal.prune(Keep(), found=["in", "nobody's", "out"]) == ["nobody's"]
+    assert journal.prune(Keep()) == []

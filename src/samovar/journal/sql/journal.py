@@ -24,7 +24,7 @@ from samovar.journal.sql import rows, schema
 from samovar.journal.sql.dialects import dialect, translated, writing
 from samovar.journal.sql.schema import ACTIONS, ATTEMPTS, BLOBS, EVENTS, GARBAGE, RUNS
 from samovar.journal.sql.store import SqlStore
-from samovar.journal.writer import OnHealth, OnRefused, Room, Writer
+from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Writer, nothing
 from samovar.model import SUCCEEDED
 
 __all__ = ["SqlJournal"]
@@ -82,6 +82,7 @@ class SqlJournal:
         on_health: OnHealth = lambda health: None,
         on_refused: OnRefused = lambda entry, error: None,
         room: Room | None = None,
+        before: Before = nothing,
     ) -> None:
         self._dialect = dialect(url)
         try:
@@ -92,7 +93,7 @@ class SqlJournal:
         except BaseException:
             self._dialect.engine.dispose()
             raise
-        self._writer = Writer(store, on_health, on_refused, room)
+        self._writer = Writer(store, on_health, on_refused, room, before)
         self.record = self._writer.record
         self.flush = self._writer.flush
         self.close = self._writer.close
@@ -104,7 +105,9 @@ class SqlJournal:
         wanted = select(RUNS).where(RUNS.c.engine == engine, RUNS.c.ended.is_(None)).order_by(RUNS.c.started)
         return [rows.run_of(row) for row in self._read(wanted)]
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
         if cache_key:
             wanted = select(ACTIONS).where(ACTIONS.c.cache_key == cache_key, ACTIONS.c.phase == str(SUCCEEDED))
             yield from map(rows.settled_of, self._read(wanted.order_by(ACTIONS.c.number.desc()).limit(1)))
@@ -113,6 +116,8 @@ class SqlJournal:
         if action:
             yield from map(rows.settled_of, self._read(of_run.where(ACTIONS.c.action == action)))
             return
+        if parent is not None:
+            of_run = of_run.where(ACTIONS.c.parent == parent)
         last = ""
         while part := self._read(of_run.where(ACTIONS.c.action > last).order_by(ACTIONS.c.action).limit(_PART)):
             yield from map(rows.settled_of, part)
@@ -127,7 +132,7 @@ class SqlJournal:
             more = pages.cursor((getattr(last, listing.time.name), last.number))
         return Page([listing.item(row) for row in found[:length]], more)
 
-    def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
+    def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         """In many small transactions. A run that is to go is hidden first, so that nobody sees half of it."""
         now = time.time()
         with translated(self._dialect), writing(self._dialect.engine) as connection:
@@ -140,7 +145,11 @@ class SqlJournal:
             self._delete_run(run)
         for old in _old_events(keep, now):
             self._delete(old, EVENTS)
-        return [row.name for row in self._read(select(GARBAGE.c.name).order_by(GARBAGE.c.name))]
+        unwritten = set(found)
+        for at in range(0, len(found), _PART):
+            written = select(BLOBS.c.name).where(BLOBS.c.name.in_(found[at : at + _PART]))
+            unwritten.difference_update(row.name for row in self._read(written))
+        return sorted(unwritten.union(row.name for row in self._read(select(GARBAGE.c.name))))
 
     def _read(self, query: Select[Any]) -> Sequence[Any]:
         with translated(self._dialect), self._dialect.engine.connect() as connection:

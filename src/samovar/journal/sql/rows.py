@@ -11,7 +11,7 @@ import msgspec
 
 from samovar.entries import ActionSummary, AttemptEnded, Change, PoolEvent, RunEnded, RunStarted, RunSummary, Settled
 from samovar.journal.pages import error_line, plain
-from samovar.model import RUNNING, Failure, Phase, TaskSpec
+from samovar.model import RUNNING, Caching, Failure, Phase, TaskSpec
 
 Row = tuple[Any, ...]
 
@@ -21,12 +21,14 @@ T = TypeVar("T")
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     input_blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    caching: Caching = ""
 
 
 class ActionDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     input_blobs: tuple[str, ...] = ()
     result_blobs: tuple[str, ...] = ()
     failure: Failure | None = None
+    hit: str = ""
 
 
 RUN_COLUMNS = (
@@ -91,8 +93,8 @@ def run_row(entry: RunStarted, spec: bytes, end: RunEnded | None) -> Row:
     """``end``: of a run that is over before it is written."""
     phase, ended, actions = (end.phase, end.ended, end.actions) if end else (RUNNING, None, 0)
     detail = None
-    if entry.input_blobs or entry.context:
-        detail = _encode(RunDetail(entry.input_blobs, entry.context))
+    if entry.input_blobs or entry.context or entry.caching:
+        detail = _encode(RunDetail(entry.input_blobs, entry.context, entry.caching))
     return (
         entry.run,
         entry.engine,
@@ -112,8 +114,8 @@ def run_row(entry: RunStarted, spec: bytes, end: RunEnded | None) -> Row:
 def action_row(entry: Settled) -> Row:
     failure = entry.failure
     detail = None
-    if failure is not None or entry.result_blobs or entry.input_blobs:
-        detail = _encode(ActionDetail(entry.input_blobs, entry.result_blobs, failure))
+    if failure is not None or entry.result_blobs or entry.input_blobs or entry.hit:
+        detail = _encode(ActionDetail(entry.input_blobs, entry.result_blobs, failure, entry.hit))
     return (
         entry.run,
         entry.action,
@@ -158,7 +160,15 @@ def run_of(row: Any) -> RunStarted:
     detail = _decode(row.detail, RunDetail) or RunDetail()
     spec = msgspec.msgpack.decode(row.spec, type=TaskSpec)
     return RunStarted(
-        row.run, row.engine, row.action, spec, row.started, row.inputs, detail.input_blobs, detail.context
+        row.run,
+        row.engine,
+        row.action,
+        spec,
+        row.started,
+        row.inputs,
+        detail.input_blobs,
+        detail.context,
+        detail.caching,
     )
 
 
@@ -186,6 +196,7 @@ def settled_of(row: Any) -> Settled:
         detail.input_blobs,
         detail.failure,
         row.cache_key or "",
+        detail.hit,
     )
 
 
