@@ -151,9 +151,11 @@ def test_a_client_cannot_name_files_of_the_service(served: Served, tmp_path: Pat
 
 def test_paths_of_another_host_are_dropped(served: Served) -> None:
     bundle = Bundle(main="/there/main.py", cwd="/there", python="/there/bin/python")
-    client = served.joined(TaskSpec("e.f", "m", "f", Environment("e", bundle=bundle, settings=PoolSettings(1, 1))))
-    client.say(START)
+    environment = Environment("e", bundle=bundle, settings=PoolSettings(1, 1))
+    client = served.joined(TaskSpec("e.f", "m", "f", environment))
+    client.say(frames.Prepare((environment,)), START)
     served.turn()
+    assert len(served.engine.environments) == 1, "it is prepared as it is run"
     replica = served.replica()
     (welcome, _) = replica.hear(2)
     assert (welcome.bundle.cwd, welcome.bundle.python) == ("", "")

@@ -322,6 +322,7 @@ def test_the_command(hosts: Hosts) -> None:
     status = json.loads(hosts.user.samovar("status", "--endpoint", where, "-o", "json", **token).stdout)
     assert (status["pid"], status["endpoint"], status["gate"]) == (hosts.process.pid, str(hosts.where), where)
     assert status["pools"][0]["done"] == 1
+    assert "the service runs no 'r0'" in hosts.user.samovar("abort", "r0").stderr
     assert hosts.user.samovar("stop").stdout == "no service runs\n", "it is ended on its own host only"
     unsafe = hosts.user.samovar("run", "--endpoint", hosts.where.in_full, str(hosts.user.script), "load")
     assert unsafe.returncode == 2
@@ -350,7 +351,10 @@ def test_the_command_of_tokens(hosts: Hosts, tmp_path: Path) -> None:
         assert reason in refused.stderr
     assert "no service listens for other hosts" in hosts.user.samovar("token").stderr
     ahead = hosts.user.samovar("token", SAMOVAR_LISTEN="0.0.0.0:99")
-    assert f"@{socket.gethostname().lower()}:99#" in ahead.stdout
+    assert f"@{socket.gethostname().lower()}:99#" in ahead.stdout.lower()
+    pem = str(hosts.service.path / "state" / "samovar" / "tls" / "service.pem")
+    signed = hosts.user.samovar("token", "--address", "tea.example", SAMOVAR_TLS_CERT=pem, SAMOVAR_TLS_KEY=pem)
+    assert signed.stdout.endswith("@tea.example:7266\n"), "a certificate that will be renewed is not pinned"
 
 
 def test_a_service_that_cannot_listen_does_not_start(hosts: Hosts) -> None:
