@@ -10,6 +10,8 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     tls_cert = "/…/cert.pem"  # SAMOVAR_TLS_CERT, SAMOVAR_TLS_KEY: the service's certificate, and its key; one is made
     tls_key = "/…/key.pem"    # where none is set
     journal = "none"       # SAMOVAR_JOURNAL: where a service writes: a file, postgresql://…, or none
+    keep_days = 7          # SAMOVAR_KEEP_DAYS: how long after its end a run stays in the journal
+    keep_runs = 1000       # SAMOVAR_KEEP_RUNS: how many that have ended stay in it, the newest
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
@@ -56,6 +58,8 @@ class Settings(NamedTuple):
     tls_key: str = ""
     journal: str = ""  # "": a file below ``state_folder``
     lease: float = LEASE  # seconds
+    keep_days: float = 30.0
+    keep_runs: int = 100_000
 
 
 def load() -> Settings:
@@ -95,7 +99,7 @@ def folder() -> Path:
 
 
 def state_folder() -> Path:
-    """The folder of what a service leaves behind on purpose: its log and its journal."""
+    """The folder of what a service leaves behind on purpose: its log, its journal, the code of clients."""
     home = os.environ.get("XDG_STATE_HOME")
     path = (Path(home) if home else Path.home() / ".local" / "state") / "samovar"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -180,6 +184,26 @@ def _lease(where: str, value: Any) -> float:
     return seconds
 
 
+def _keep_days(where: str, value: Any) -> float:
+    try:
+        days = float(value)
+    except (TypeError, ValueError):
+        days = 0.0
+    if not days > 0:
+        raise _wrong(f"{where}={value!r}: it must be a number of days, more than 0")
+    return days
+
+
+def _keep_runs(where: str, value: Any) -> int:
+    try:
+        runs = int(str(value))
+    except ValueError:
+        runs = 0
+    if runs < 1:
+        raise _wrong(f"{where}={value!r}: it must be a whole number of runs, 1 or more")
+    return runs
+
+
 def _wrong(message: str) -> InitializationError:
     return InitializationError("InitializationError", message)
 
@@ -190,5 +214,7 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "access_token": _access_token,
     "listen": _listen,
     "lease": _lease,
+    "keep_days": _keep_days,
+    "keep_runs": _keep_runs,
 }
 """How what was given for a setting is read: as text, but for these."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import os
 from typing import Literal, NamedTuple
 
 from samovar.light import msgspec
@@ -88,7 +89,10 @@ class SecretSpec(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """The user's code: where a replica finds it and what it imports before its first execution."""
+    """The user's code: where a replica finds it and what it imports before its first execution.
+
+    One that is packed travels: its paths are relative to the folder into which a service unpacks its files.
+    """
 
     main: str = ""  # path of the script, "" where there is none
     main_name: str = ""  # the module name under which a replica imports the script
@@ -98,6 +102,29 @@ class Bundle(msgspec.Struct, frozen=True):
     digest: str = ""  # of the code that is named here
     python: str = ""  # the interpreter that runs it, for images that ask for none
     images: tuple[tuple[str, ImageSpec], ...] = ()  # of the environments in it: replicas cannot read what these name
+    is_packed: bool = False
+    folder: str = ""  # into which it was unpacked; "": the code is used where it lies
+
+    def unpacked(self, folder: str, cwd: str) -> Bundle:
+        """The same with its files in ``folder``; paths that are absolute stay."""
+        return msgspec.structs.replace(
+            self,
+            main=os.path.join(folder, self.main) if self.main else "",
+            sys_path=tuple(os.path.normpath(os.path.join(folder, path)) for path in self.sys_path),
+            cwd=cwd,
+            folder=folder,
+            is_packed=False,
+        )
+
+    def seen_at(self, folder: str) -> Bundle:
+        """What was unpacked, as somebody sees it who has it in another place."""
+        old, new = f"{self.folder}/", f"{folder}/"
+
+        def moved(path: str) -> str:
+            return os.path.normpath(f"{path}/".replace(old, new, 1)) if f"{path}/".startswith(old) else path
+
+        search_path = tuple(moved(path) for path in self.sys_path)
+        return msgspec.structs.replace(self, main=moved(self.main), sys_path=search_path, folder=folder)
 
 
 class PoolSettings(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ class FakeHost:
         self.contexts: list[dict[str, str] | None] = []
         self.cachings: list[str] = []
         self.closed: list[float] = []
-        self.driver = self.endpoint = ""
+        self.driver = self.endpoint = self.copy_style = ""
         self.waits: list[Callable[[], None]] = []
         self.closes: list[Callable[[], None]] = []
         self.report: Callable[[str], None] = lambda _: None
@@ -76,8 +76,15 @@ class FakeHost:
         return self
 
     def start(
-        self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None, caching: str
+        self,
+        task: Any,
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: str,
+        copy_style: str,
     ) -> FakeRun:
+        self.copy_style = copy_style
         self.contexts.append(context)
         self.cachings.append(caching)
         self.runs.append(FakeRun(self, task, inputs, name))

@@ -136,6 +136,9 @@ def test_the_driver_is_named(samovar: Any) -> None:
     assert samovar.host.driver == "container"
     assert samovar("run", "--endpoint", "/run/other.sock", path, "main").exit_code == 0
     assert (samovar.host.driver, samovar.host.endpoint) == ("", "/run/other.sock")
+    assert samovar.host.copy_style == ""
+    assert samovar("run", "--copy-style", "all", path, "main").exit_code == 0
+    assert samovar.host.copy_style == "all"
     unknown = samovar("run", "--driver", "balloon", path, "main")
     assert unknown.exit_code == 2
     assert "'auto', 'process', 'container'" in unknown.stderr

@@ -29,6 +29,7 @@ from samovar.core.messages import (
     StartReplica,
     StopReplica,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pools import Pools
@@ -175,6 +176,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(pool=st.sampled_from(sorted(POOLS)))
     def drain(self, pool: str) -> None:
         self.tell(Drain(pool))
+
+    @rule(pool=st.sampled_from(sorted(POOLS)))
+    def supersede(self, pool: str) -> None:
+        self.tell(Supersede(pool))
 
     @rule(low=st.integers(0, 2), more=st.integers(1, 2))
     def configure(self, low: int, more: int) -> None:

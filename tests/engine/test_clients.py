@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from samovar.engine.engine import Engine
-from samovar.model import Environment, Phase, PoolSettings, TaskSpec
+from samovar.model import Bundle, Environment, Phase, PoolSettings, TaskSpec
 from samovar.wire import frames
 from samovar.wire.session import client_session, replica_session
 
@@ -180,6 +180,17 @@ def test_a_client_that_talks_like_a_replica_is_dropped(talk: Talk) -> None:
     client = talk.client()
     client.say(JOIN, frames.Done(1, b""))
     assert len(client.hear(2)) == 1
+    client.socket.close()
+
+
+def test_an_engine_that_keeps_no_code_takes_none(talk: Talk) -> None:
+    client = talk.client()
+    packed = TaskSpec("e.f", "m", "f", Environment("e", bundle=Bundle("a.py", is_packed=True)))
+    client.say(JOIN, frames.Declare(1, packed), START)
+    _, ended = client.hear(2)
+    assert "whose code is not kept here" in ended.failure.message
+    client.say(frames.Offer(1, "0" * 32, "here:/project"))
+    assert client.hear(1) == []
     client.socket.close()
 
 

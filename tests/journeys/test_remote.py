@@ -71,6 +71,10 @@ async def fail() -> None:
     raise ValueError("no tea")
 
 @env.task
+async def where() -> str:
+    return __file__
+
+@env.task
 async def total(values: np.ndarray) -> float:
     return float(values.sum())
 
@@ -195,6 +199,8 @@ class Wire:
 def test_a_second_client_meets_a_warm_replica(hosts: Hosts) -> None:
     assert [hosts.load() for _ in range(2)] == ["1", "2"]
     assert hosts.load(SAMOVAR_ENDPOINT=hosts.token("bob")) == "3"
+    found = hosts.user.samovar("run", str(hosts.user.script), "where").stdout
+    assert found.startswith(str(hosts.service.path / "state" / "samovar" / "bundles")), "code was sent along"
     failed = hosts.user.samovar("run", str(hosts.user.script), "fail")
     assert failed.returncode == 1
     assert "ValueError" in failed.stderr

@@ -85,7 +85,7 @@ def test_changed_code_has_a_pool_of_its_own(served: Home) -> None:
     served.script.write_text(PROGRAM.replace("loads += 1", "loads += 10"))
     assert served.load() == "10"
     served.script.write_text(PROGRAM)
-    assert served.load() == "2"
+    assert served.load() == "1"  # the first one has ended: its code was old
 
 
 def test_whoever_wants_an_engine_of_its_own_has_one(served: Home) -> None:
@@ -117,6 +117,8 @@ def test_start_status_stop(home: Home) -> None:
     try:
         again = home.samovar("start")
         assert again.stdout.startswith("runs already: process ")
+        late = home.samovar("start", "--listen", "127.0.0.1:0")
+        assert (late.returncode, "does not listen for other hosts" in late.stderr) == (1, True)
         second = home.samovar("serve")
         assert second.returncode == 1
         assert "a service of this user runs already" in second.stderr

@@ -85,6 +85,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.started: list[tuple[Task[Any, Any], dict[str, Any], str, dict[str, str] | None]] = []
         self.handles: list[FakeHandle] = []
+        self.copy_styles: list[str] = []
 
     def start(
         self,
@@ -93,8 +94,10 @@ class FakeHost:
         name: str,
         context: dict[str, str] | None,
         caching: Caching = "",
+        copy_style: str = "",
     ) -> FakeHandle:
         self.caching = caching
+        self.copy_styles.append(copy_style)
         name = name or f"r{len(self.started) + 1}"
         self.started.append((task, inputs, name, context))
         self.handles.append(FakeHandle(name, task, inputs))

@@ -10,11 +10,23 @@ import pytest
 import samovar as flyte
 from samovar import model
 from samovar.model import ImageStep, SecretSpec
-from samovar.sdk import bundle
+from samovar.sdk import bundle, environment
 from samovar.sdk.policies import to_retry, to_secrets, to_timeouts
 from samovar.sdk.task import TaskOptions
 
 POLICY = flyte.ReusePolicy(replicas=(0, 3), idle_ttl=60, concurrency=2)
+
+
+def test_what_is_included_is_seen_from_the_declaring_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_declared", [])
+    one = flyte.TaskEnvironment("with-data", include=["data/*.csv"])
+    other = one.clone_with("with-more", include=("more",))
+    found = {name: (folder, path) for name, folder, path in environment.included()}
+    here = str(Path(__file__).parent)
+    assert found["with-data"] == (here, "data/*.csv")
+    assert found[other.name] == (here, "more")
+    with pytest.raises(TypeError, match="include must be a list or tuple of paths"):
+        flyte.TaskEnvironment("e", include="data")
 
 
 def test_a_policy_is_normalised() -> None:

@@ -77,6 +77,13 @@ ENDPOINT = click.option(
     "[default: SAMOVAR_DRIVER, the config file, auto]",
 )
 @ENDPOINT
+@click.option(
+    "--copy-style",
+    type=click.Choice(["loaded_modules", "all", "none"]),
+    default=None,
+    help="Which code a service gets: the user's modules that FILE has loaded and what environments include, every file "
+    "of the project, or none: it uses the files where they lie.  [default: loaded_modules]",
+)
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
     "--context",

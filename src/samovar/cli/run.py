@@ -39,6 +39,7 @@ class RunOptions(NamedTuple):
     logs: bool = True
     driver: str = ""
     endpoint: str = ""
+    copy_style: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
@@ -61,6 +62,7 @@ class RunOptions(NamedTuple):
             logs=bool(given["log"]) and not quiet,
             driver=given["driver"] or "",
             endpoint=given["endpoint"] or "",
+            copy_style=given["copy_style"] or "",
         )
 
 
@@ -68,7 +70,13 @@ class Host(Protocol):
     """What the command uses of ``samovar.host.EmbeddedHost``."""
 
     def start(
-        self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None, caching: Caching
+        self,
+        task: Any,
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: Caching,
+        copy_style: str,
     ) -> RunHandle: ...
     def stats(self) -> Sequence[PoolStats]: ...
     def close(self, grace: float = ...) -> None: ...
@@ -135,7 +143,7 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         host = cast("Host", opened)
         pools = Pools(host)
         context = dict(settings.context) if settings.context else None
-        handle = host.start(task, inputs, settings.name, context, settings.caching)
+        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
         view.begin(handle.name, task.name)
         result = _watch(pools, handle, view)
     except Stopped as stop:

@@ -35,6 +35,11 @@ def start(driver: str, entrance: dict[str, str]) -> None:
             click.echo(f"started: {_about(running)}; log {service.log_path()}")
         else:
             click.echo(f"runs already: {_about(running)}")
+            if wanted.listen and not running.service.gate:
+                raise InitializationError(
+                    "InitializationError",
+                    "it does not listen for other hosts, and what runs cannot begin to: `samovar stop`, and start again",
+                )
         running.close()
 
 

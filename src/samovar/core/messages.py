@@ -99,6 +99,14 @@ class Drain(_Message, frozen=True):
     pool: str
 
 
+class Supersede(_Message, frozen=True):
+    """Others take the place of a pool, whose code is old: what it has is done by the replicas that it has, and as soon
+    as it has no work they end. When it has been empty for its idle_ttl it is forgotten.
+    """
+
+    pool: str
+
+
 class Tick(_Message, frozen=True):
     """Time has passed."""
 
@@ -115,6 +123,7 @@ Event = (
     | Finished
     | Abort
     | Drain
+    | Supersede
     | Tick
 )
 
@@ -175,10 +184,29 @@ class Deliver(_Message, frozen=True):
     action: int
 
 
+class Retried(_Message, frozen=True):
+    """The attempt ``epoch`` ended and did not settle its action: it is tried again, or its replica was lost.
+
+    Told before the action's next ``Assign``.
+    """
+
+    action: int
+    epoch: int
+    failure: Failure
+
+
+class Scaled(_Message, frozen=True):
+    """The pool wants ``replicas`` from here on. Told before what is started or stopped for it."""
+
+    pool: str
+    replicas: int
+    reason: str  # a sentence for people
+
+
 class ClosePool(_Message, frozen=True):
     """A drained pool is forgotten: it has no replica and no work, and whoever wants it again opens it again."""
 
     pool: str
 
 
-Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | ClosePool
+Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | Retried | Scaled | ClosePool

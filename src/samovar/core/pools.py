@@ -28,8 +28,10 @@ from samovar.core.messages import (
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
+    Retried,
     Settle,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pool import Pool
@@ -77,6 +79,7 @@ class Pools:
             Finished: self._finished,
             Abort: self._abort,
             Drain: self._drain,
+            Supersede: self._supersede,
             Tick: self._tick,
         }
 
@@ -103,7 +106,7 @@ class Pools:
         if pool is None:
             self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
         else:
-            pool.drained = False
+            pool.drained = pool.superseded = False
             pool.configure(event.settings, now)
 
     def _submit(self, event: Submit, now: float) -> None:
@@ -183,6 +186,7 @@ class Pools:
         self._abort_children(action, now, superseded=True)
         verdict = action.lose(failure, alone) if active else None
         if verdict is None:
+            self._out.append(Retried(action.id, execution.epoch, failure))
             action.pool.requeue(action, now, active and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
@@ -219,9 +223,14 @@ class Pools:
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
         pool.drained = True
-        pool.fall_asleep()
+        pool.fall_asleep("the pool is drained")
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
+
+    def _supersede(self, event: Supersede, now: float) -> None:
+        pool = self.pools[event.pool]
+        pool.drained = pool.superseded = True
+        pool.rest(now)
 
     def _tick(self, event: Tick, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
@@ -257,6 +266,7 @@ class Pools:
         if not failure.recoverable or action.failures > action.retry.count:
             self._settle(action, phase, now, epoch, failure)
             return
+        self._out.append(Retried(action.id, epoch, failure))
         self._abort_children(action, now, superseded=True)
         delay = action.retry.delay(action.failures)
         if delay > 0:

@@ -101,9 +101,10 @@ class Cache:
         if self._scribe is not None and not self._engine.keeps_runs:
             self._scribe.note_end(run, phase)
 
-    def catch_up(self) -> None:
+    def hand_over(self) -> None:
+        """Give the journal what is written."""
         if self._scribe is not None:
-            self._scribe.catch_up()
+            self._scribe.hand_over()
 
     def fall_silent(self) -> None:
         """Write nothing down any more."""

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -27,10 +27,28 @@ if TYPE_CHECKING:
     from samovar.engine.engine import Engine
     from samovar.entries import RunStarted
 
-UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
+UNKNOWN_TASK = Failure(
+    "system", "RuntimeSystemError", "the client names a task that it has not declared, or whose code is not kept here"
+)
 
 SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
+
+
+class Code(Protocol):
+    """Keeps the code that clients send; called in a turn."""
+
+    def offered(self, link: Link, frame: frames.Offer) -> None: ...
+
+    def delivered(self, link: Link, frame: frames.Parcel) -> None: ...
+
+    def left(self, link: Link) -> None:
+        """What it has begun to send will not be completed."""
+        ...
+
+    def unpacked(self, task: TaskSpec) -> TaskSpec | None:
+        """The task with its code where it is kept. None: it is not."""
+        ...
 
 
 class Clients:
@@ -39,6 +57,7 @@ class Clients:
         self.driver = ""  # its name, for people
         self.gate = ""  # the endpoint for clients of other hosts
         self._refusing = False
+        self._code: Code | None = None
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -74,7 +93,19 @@ class Clients:
                 return
             handler(link, frame)
 
+    def keep_code(self, code: Code) -> None:
+        """From here on clients may send code."""
+        self._code = code
+        self._on_frame[frames.Offer] = code.offered
+        self._on_frame[frames.Parcel] = code.delivered
+
+    def digests(self) -> set[str]:
+        """Of the code of all tasks that clients which are there have declared."""
+        return {task.environment.bundle.digest for link in self._links for task in link.tasks.values()}
+
     def left(self, link: Link) -> None:
+        if self._code is not None:
+            self._code.left(link)
         for starter in self._links.pop(link, {}).values():
             starter.link = None
         if link.incoming is not None:
@@ -105,10 +136,14 @@ class Clients:
         self._engine.send(link, frames.Joined(os.getpid(), blobs, self.driver, self._started_at, self.gate))
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
-        task = frame.task
+        declared = frame.task
         if link.incoming is not None:
-            task = msgspec.structs.replace(task, environment=_without_paths(task.environment))
-        link.tasks[frame.ref] = task
+            declared = msgspec.structs.replace(declared, environment=_without_paths(declared.environment))
+        task: TaskSpec | None = declared
+        if declared.environment.bundle.is_packed:
+            task = self._code.unpacked(declared) if self._code is not None else None
+        if task is not None:
+            link.tasks[frame.ref] = task
 
     def _prepare(self, link: Link, frame: frames.Prepare) -> None:
         if link.incoming is not None:

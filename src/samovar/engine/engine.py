@@ -23,6 +23,8 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    Retried,
+    Scaled,
     Settle,
     StartReplica,
     StopReplica,
@@ -114,6 +116,8 @@ class Engine:
             Cancel: self._cancel,
             StartReplica: self.crew.start,
             StopReplica: self.crew.stop,
+            Retried: self._retried,
+            Scaled: self._scaled,
             ClosePool: self._close_pool,
         }
 
@@ -174,20 +178,27 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links. Each turn ends with it."""
+        """Write out what is queued on links, and what was written down. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
+        if self._scribe is not None:
+            self._scribe.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the journal what is written down."""
+        if self._scribe is not None:
+            self._scribe.hand_over()
+        self._cache.hand_over()
 
     def tick(self) -> None:
-        if self._scribe is not None:
-            self._scribe.catch_up()
-        self._cache.catch_up()
+        self._cache.hand_over()
         self.handle(Tick())
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
+        self.hand_over()
         self._scribe = None
         self._cache.fall_silent()
 
@@ -241,6 +252,8 @@ class Engine:
         known = self.environments.get(name)
         if known is None or known.settings != environment.settings:
             self.environments[name] = environment
+            if self._scribe is not None:
+                self._scribe.opened(name, environment)
             self.handle(OpenPool(name, environment.settings))
         return name
 
@@ -267,9 +280,9 @@ class Engine:
         else:
             self.crew.fell_silent(link)
 
-    def note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
+    def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         if self._scribe is not None:
-            self._scribe.happened(pool, change, replica, reason)
+            self._scribe.happened(pool, change, replica, reason, replicas)
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
@@ -431,3 +444,12 @@ class Engine:
 
     def _close_pool(self, command: ClosePool) -> None:
         del self.environments[command.pool]
+        self.note(command.pool, Change.CLOSED, reason="it was drained, and all that it had to do is done")
+
+    def _retried(self, command: Retried) -> None:
+        work = self._works[command.action]
+        if work.record is not None and self._scribe is not None:
+            self._scribe.retried(work, work.record, command.failure)
+
+    def _scaled(self, command: Scaled) -> None:
+        self.note(command.pool, Change.SCALED, reason=command.reason, replicas=command.replicas)

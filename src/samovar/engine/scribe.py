@@ -11,15 +11,14 @@ import contextlib
 import hashlib
 import os
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samovar.engine.work import NONE
-from samovar.entries import Change, Entry, PoolEvent, RunEnded, RunStarted, Settled
+from samovar.entries import AttemptEnded, Change, Entry, PoolEvent, PoolOpened, RunEnded, RunStarted, Settled
 from samovar.errors import JournalError, SlowDownError
 from samovar.light import msgspec
-from samovar.model import SUCCEEDED, Phase, TaskSpec
+from samovar.model import SUCCEEDED, Environment, Failure, Phase, TaskSpec
 from samovar.ports import Journal
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ class Record:
         "failing",
         "failures",
         "forsaken",
+        "hashes",
         "id",
         "parent",
         "queued",
@@ -68,7 +68,8 @@ class Record:
         self.failures = 0  # of its own
         self.replica = ""
         self.cold = False
-        self.calls: dict[str, int] = {}  # how often the current attempt has called what
+        self.calls: dict[str, int] | None = None  # how often the current attempt has called what
+        self.hashes: dict[str, Any] | None = None  # of its id and a task; each call copies one
         self.called = False  # an attempt has called or traced something, and what came of it may be written down
         self.failing: set[str] | None = None  # ids of what it called that have failed
 
@@ -78,19 +79,30 @@ class Record:
         self.replica = command.replica
         self.cold = command.cold
 
+    def call(self, task: str, body: bytes) -> str:
+        """The id of what it calls."""
+        if self.calls is None or self.hashes is None:
+            self.calls, self.hashes = {}, {}
+        begun = self.hashes.get(task)
+        if begun is None:
+            begun = self.hashes[task] = hashlib.blake2b(f"{self.id} {task} ".encode(), digest_size=12)
+        ended = begun.copy()
+        ended.update(body)
+        called: str = ended.hexdigest()
+        times = self.calls[called] = self.calls.get(called, 0) + 1
+        return f"{called}-{times}" if times > 1 else called
+
 
 class Scribe:
     def __init__(self, journal: Journal, engine: str, clock: Callable[[], float] = time.time) -> None:
         self.engine = engine
         self._journal = journal
         self._clock = clock
-        self._waiting: deque[Entry] = deque()  # the journal had no room for them
+        self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
+        self._write: Callable[[Entry], None] = self._entries.append
         self._noted: dict[Run, str] = {}  # written down for their cached results → their names here
-
-    @property
-    def is_slow(self) -> bool:
-        """Nothing that is to be written down should be started now."""
-        return bool(self._waiting) or self._journal.health().is_slow
+        self.is_slow = False
+        """Nothing that is to be written down should be started now. Known anew when a turn ends."""
 
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
@@ -104,9 +116,7 @@ class Scribe:
 
     def call(self, run: Run, parent: Record, task: TaskSpec, body: bytes) -> Record:
         """``parent`` calls a task."""
-        called = hashlib.blake2b(f"{parent.id} {task.name} ".encode() + body, digest_size=12).hexdigest()
-        times = parent.calls[called] = parent.calls.get(called, 0) + 1
-        action = _free(run, f"{called}-{times}" if times > 1 else called)
+        action = _free(run, parent.call(task.name, body))
         record = Record(action, parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(action, None)) is not None:
             record.forsaken = forsaken[1].forsaken
@@ -122,7 +132,7 @@ class Scribe:
         recalls = record.called or bool(record.calls) or record.id in run.parents
         if recalls:
             record.called = True
-            record.calls.clear()
+            record.calls = None
         return recalls
 
     def settled(self, work: Work, record: Record, superseded: bool) -> None:
@@ -135,7 +145,7 @@ class Scribe:
         self._write(entry)
         if work.failure is not None:
             self.failed(record)
-        left = [record]
+        left = [record] if record.forsaken else []
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
                 self._write(forsaken)
@@ -206,6 +216,24 @@ class Scribe:
             hit=hit.source if hit is not None else "",
         )
 
+    def retried(self, work: Work, record: Record, failure: Failure) -> None:
+        """An attempt has ended, and its action goes on."""
+        entry = AttemptEnded(
+            work.run.name,
+            record.id,
+            record.attempts,
+            record.replica,
+            record.cold,
+            record.started or record.queued,
+            self._clock(),
+            failure,
+        )
+        self._write(entry)
+
+    def opened(self, pool: str, environment: Environment) -> None:
+        """A pool is there, or has other settings."""
+        self._write(PoolOpened(pool, self._clock(), environment))
+
     # in a thread
 
     def known(self, key: str) -> Settled | None:
@@ -226,23 +254,21 @@ class Scribe:
     def ended(self, run: Run, phase: Phase) -> None:
         self._write(RunEnded(run.name, phase, self._clock(), run.actions))
 
-    def happened(self, pool: str, change: Change, replica: str = "", reason: str = "") -> None:
-        self._write(PoolEvent(pool, self._clock(), change, replica, reason=reason))
+    def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
+        """``replicas``: how many the pool wants from here on."""
+        self._write(PoolEvent(pool, self._clock(), change, replica, replicas, reason))
 
-    def catch_up(self) -> None:
-        """Hand over what the journal had no room for."""
-        waiting, self._waiting = self._waiting, deque()
-        for entry in waiting:
-            self._write(entry)
-
-    def _write(self, entry: Entry) -> None:
-        if self._waiting:
-            self._waiting.append(entry)
+    def hand_over(self) -> None:
+        """Give the journal what is written; what it has no room for is given again."""
+        if not self._entries and not self.is_slow:
             return
         try:
-            self._journal.record(entry)
+            self._journal.record(*self._entries)
         except SlowDownError:
-            self._waiting.append(entry)
+            self.is_slow = True
+        else:
+            self._entries.clear()
+            self.is_slow = self._journal.health().is_slow
 
 
 def _free(run: Run, action: str) -> str:

@@ -30,7 +30,10 @@ class EmbeddedHost(Host):
         interrupted, ends the work of the first at once.
         """
         self.closed = True
+        with self.turn:
+            self.engine.hand_over()
         self._notebook.flush()
         self.station.close(grace)
+        self.engine.hand_over()
         self._notebook.close()
         self.turn.release_signals()

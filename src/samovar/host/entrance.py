@@ -50,6 +50,7 @@ class Entrance:
         self._gate = Gate(host, port, found.context, tokens(), say)
         self._fingerprint = found.fingerprint
         self._is_own = found.is_own
+        self._say = say
         self._host = name_for_others(host)
 
     @property
@@ -60,7 +61,10 @@ class Entrance:
         return endpoint.Remote(self._host, self._gate.port, self._fingerprint if self._is_own else "")
 
     def open(self, station: Station) -> None:
+        station.engine.clients.gate = self.endpoint.in_full
         self._gate.open(_Door(station))
+        where = f"{self._host} port {self._gate.port}"
+        self._say(f"listening for other hosts at {where}, fingerprint {self._fingerprint}")
 
     def shut(self) -> None:
         """Let nobody in any more."""
@@ -69,9 +73,6 @@ class Entrance:
     def close(self) -> None:
         """When the engine has let go of its clients."""
         self._gate.close()
-
-    def __str__(self) -> str:
-        return f"listening for other hosts at {self._host} port {self._gate.port}, fingerprint {self._fingerprint}"
 
 
 class _Door:

@@ -21,7 +21,7 @@ from samovar.engine.helm import Driven, Helm
 from samovar.engine.turn import Turn
 from samovar.engine.work import Called, Run
 from samovar.host.handle import Convert, Handle
-from samovar.model import Caching, Environment, Phase, PoolStats
+from samovar.model import Caching, Environment, Phase, PoolStats, TaskSpec
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import payload
@@ -65,10 +65,11 @@ class Host(abc.ABC):
         name: str = "",
         context: dict[str, str] | None = None,
         caching: Caching = "",
+        copy_style: str = "",
     ) -> Handle:
         if self.closed:
             raise errors.InitializationError("InitializationError", "this process is ending: no run can start")
-        spec = task.spec
+        spec = self.described(task.spec, copy_style)
         cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
@@ -80,6 +81,10 @@ class Host(abc.ABC):
             self.helm.submit(functools.partial(self.engine.prepare, task.environment.needs()))
         self.helm.submit(functools.partial(handle.begin, Called(spec, body, blobs, cached), run))
         return handle
+
+    def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
+        """The task as the engine gets to see it."""
+        return spec
 
     def wait(self, handle: Handle, timeout: float | None) -> None:
         """Return when the outcome is there, or after ``timeout`` seconds."""

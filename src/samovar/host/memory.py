@@ -17,6 +17,7 @@ from samovar.engine.engine import Remembers
 from samovar.engine.scribe import ROOT, TRACE, Scribe
 from samovar.engine.vault import Cellar
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted, Settled
+from samovar.host.bundles import Bundles
 from samovar.host.station import Station
 from samovar.journal.choice import open_journal
 from samovar.model import Phase
@@ -25,7 +26,6 @@ from samovar.ports import Journal
 ENGINE = f"service of user {os.getuid()}"
 """The name under which runs are resumed."""
 
-KEEP = Keep(age=30 * 86400, runs=100_000)
 PRUNE_EVERY = 3600.0  # seconds
 
 _CLOSE_SECONDS = 10.0
@@ -59,10 +59,13 @@ class _Past:
 
 
 class Memory:
-    """JournalError: what is there is newer than this samovar, or cannot be opened."""
+    """JournalError: what is there is newer than this samovar, or cannot be opened. InitializationError: a setting is
+    wrong."""
 
     def __init__(self, where: str, say: Callable[[str], None]) -> None:
         self._say = say
+        settings = config.load()
+        self._keep = Keep(age=settings.keep_days * 86400, runs=settings.keep_runs)
         self._trouble = ""
         self._station: Station | None = None
         self._closing = threading.Event()
@@ -71,7 +74,7 @@ class Memory:
         scribe = Scribe(self._journal, ENGINE)
         self.remembers = Remembers(scribe, lambda: scribe, cellar)
 
-    def resume(self, station: Station) -> None:
+    def resume(self, station: Station, bundles: Bundles) -> None:
         """Start again what another engine could not end."""
         self._station = station
         for started in self._journal.unfinished(ENGINE):
@@ -82,6 +85,8 @@ class Memory:
                 self._end(started, past.phase, "it had ended")
             elif (inputs := station.engine.vault.copies(started.input_blobs)) is None:
                 self._end(started, Phase.FAILED, "its large inputs are lost")
+            elif (code := started.task.environment.bundle).folder and not bundles.has(code.digest):
+                self._end(started, Phase.FAILED, f"its code is lost or damaged: {code.folder}")
             else:
                 self._say(f"resuming run {started.run} of {started.task.name}: {past.done} actions are done")
                 with station.turn:
@@ -93,6 +98,10 @@ class Memory:
         """Until all that was recorded is written, and large values with it, or it takes too long."""
         with contextlib.suppress(errors.JournalError):
             self._journal.flush(_CLOSE_SECONDS)
+
+    def digests(self) -> set[str]:
+        """Of the code of runs that have not ended. JournalError: it cannot be read now."""
+        return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
 
     def close(self) -> None:
         self._closing.set()
@@ -108,7 +117,7 @@ class Memory:
     def _prune(self) -> None:
         while not self._closing.wait(PRUNE_EVERY):
             try:
-                prune(self._journal, self._cellar, KEEP)
+                prune(self._journal, self._cellar, self._keep)
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 

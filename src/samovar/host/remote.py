@@ -11,9 +11,12 @@ import contextlib
 import heapq
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from samovar import errors
 from samovar.endpoint import Remote
@@ -25,6 +28,8 @@ from samovar.engine.turn import Turn
 from samovar.engine.work import Called, Outcome, Run
 from samovar.host.folders import own_folder, shared_memory
 from samovar.host.host import Host
+from samovar.host.shipping import SECONDS as CODE_SECONDS
+from samovar.host.shipping import Shipping
 from samovar.model import Environment, Failure, Phase, PoolStats, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
@@ -49,6 +54,7 @@ class Question:
 
     def __init__(self) -> None:
         self.outcome: Any = None
+        self.answered = threading.Event()  # for a thread that does not run the engine itself
 
 
 class RemoteEngine:
@@ -158,21 +164,15 @@ class RemoteEngine:
 
     def ask(self) -> Question:
         """The figures of all pools."""
-        return self._question(frames.Ask)
+        return self._question(frames.Ask(0))
 
     def abort_run(self, name: str, reason: str) -> Question:
         """Of anybody. The answer is whether there is such a run."""
-        return self._question(lambda call: frames.AbortRun(call, name, reason))
+        return self._question(frames.AbortRun(0, name, reason))
 
-    def _question(self, asking: Callable[[int], Any]) -> Question:
-        self._calls += 1
-        question = Question()
-        if self.link.is_open:
-            self._questions[self._calls] = question
-            self._send(asking(self._calls))
-        else:
-            question.outcome = []  # nobody is there to answer
-        return question
+    def bring(self, frame: frames.Offer | frames.Parcel) -> Question:
+        """Code. The answer is a ``Kept``, or nothing where the service is gone."""
+        return self._question(frame)
 
     def shut_down(self, grace: float) -> None:
         self._send(frames.Shutdown(grace))
@@ -204,6 +204,8 @@ class RemoteEngine:
                 link.incoming.add(frame)
             elif kind is frames.Scrap and link.incoming is not None:
                 self._unlink(link.incoming.drop(frame.blobs))
+            elif kind is frames.Kept:
+                self._answer(self._questions.pop(frame.call, None), frame)
             else:
                 self._farewell = frame.reason if kind is frames.Refuse else ""
                 self._answer(self.greeting, frame)
@@ -246,9 +248,21 @@ class RemoteEngine:
         if run is not None:
             run.starter.ended(outcome)
 
+    def _question(self, frame: Any) -> Question:
+        """Ask; the call is numbered here."""
+        self._calls += 1
+        question = Question()
+        if self.link.is_open:
+            self._questions[self._calls] = question
+            self._send(msgspec.structs.replace(frame, call=self._calls))
+        else:
+            self._answer(question, [])
+        return question
+
     def _answer(self, question: Question | None, answer: Any) -> None:
         if question is not None and question.outcome is None:
             question.outcome = answer
+            question.answered.set()
             self._arrived()
 
     def _lost(self) -> Outcome:
@@ -308,6 +322,17 @@ class RemoteHost(Host):
                 "InitializationError", f"the service at {engine.address} cannot be used: {reason}; {hint}"
             )
         self.service = service
+        self._shipping = Shipping(self, is_here=not self._folder)
+
+    def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
+        """With code that the service has. InitializationError: it cannot have it."""
+        return self._shipping.described(spec, copy_style or "loaded_modules")
+
+    def bring(self, frame: frames.Offer | frames.Parcel) -> Any:
+        """Code. The answer is a ``Kept``, or nothing where the service is gone. TimeoutError: it does not answer."""
+        with self.turn:
+            question = self.engine.bring(frame)
+        return self._answer(question, CODE_SECONDS)
 
     def stats(self) -> list[PoolStats]:
         """TimeoutError: the service does not answer."""
@@ -321,10 +346,12 @@ class RemoteHost(Host):
             question = self.engine.abort_run(name, reason)
         return bool(self._answer(question))
 
-    def _answer(self, question: Question) -> Any:
-        self.helm.steer(question, SECONDS)
+    def _answer(self, question: Question, seconds: float = SECONDS) -> Any:
+        if not self.helm.steer(question, seconds):
+            with self.helm.following():
+                question.answered.wait(seconds)
         if question.outcome is None:
-            raise TimeoutError(f"the service at {self.engine.address} has not answered for {SECONDS:g} s")
+            raise TimeoutError(f"the service at {self.engine.address} has not answered for {seconds:g} s")
         return question.outcome
 
     @property

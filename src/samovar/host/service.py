@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.host.bundles import Bundles
+from samovar.host.desk import Desk
 from samovar.host.entrance import AS_SET, Entrance, Wanted
 from samovar.host.memory import Memory
 from samovar.host.remote import RemoteHost
@@ -49,20 +52,24 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         memory = Memory(where, say) if where else None
         remembers = memory.remembers if memory is not None else None
         station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, remembers)
+        bundles = Bundles(config.state_folder() / "bundles")
+        desk = Desk(bundles, station, memory.digests if memory is not None else set)
+        station.engine.clients.keep_code(desk)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
+        gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
+        gc.set_threshold(50_000, 50, 50)
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         if entrance is not None:
-            station.engine.clients.gate = entrance.endpoint.in_full
             entrance.open(station)
-            say(str(entrance))
         try:
             if memory is not None:
-                memory.resume(station)
+                memory.resume(station, bundles)
+            desk.begin_sweeps()
             grace = ending.wait()
             with station.turn:
                 station.engine.clients.refuse()
@@ -78,6 +85,7 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
             if memory is not None:
                 memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
+            desk.close()
             if entrance is not None:
                 entrance.close()
             if memory is not None:

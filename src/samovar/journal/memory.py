@@ -22,6 +22,8 @@ from samovar.entries import (
     Keep,
     Page,
     PoolEvent,
+    PoolOpened,
+    PoolQuery,
     RunEnded,
     RunQuery,
     RunStarted,
@@ -30,7 +32,7 @@ from samovar.entries import (
 )
 from samovar.errors import JournalAwayError, JournalError
 from samovar.journal import pages
-from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Writer, nothing
+from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Sorted, Writer, nothing
 from samovar.model import RUNNING, SUCCEEDED
 
 __all__ = ["MemoryJournal"]
@@ -49,6 +51,7 @@ class _Tables:
         self.settled: dict[str, dict[str, tuple[int, Settled]]] = {}  # by run, by action
         self.attempts: dict[str, dict[tuple[str, int], tuple[int, AttemptEnded]]] = {}
         self.events: dict[int, PoolEvent] = {}
+        self.pools: dict[str, tuple[int, PoolOpened]] = {}
         self.garbage: set[str] = set()
         self._rows = 0
         self._write: dict[type[Any], Callable[[Any], _Undo]] = {
@@ -57,6 +60,7 @@ class _Tables:
             Settled: self._action_settled,
             AttemptEnded: self._attempt_ended,
             PoolEvent: self._pool_event,
+            PoolOpened: self._pool_opened,
         }
 
     def commit(self, group: Sequence[Entry], number: int) -> None:
@@ -69,6 +73,9 @@ class _Tables:
                 for step in reversed(undo):
                     step()
                 raise
+
+    def sort(self, is_calm: bool) -> Sorted:
+        return Sorted(is_all=True)  # whatever is committed is in its place
 
     def close(self) -> None:
         """There is nothing to let go."""
@@ -118,6 +125,15 @@ class _Tables:
 
     def _pool_event(self, entry: PoolEvent) -> _Undo:
         return self._add(self.events, self._number(), entry)
+
+    def _pool_opened(self, entry: PoolOpened) -> _Undo:
+        known = self.pools.get(entry.pool)
+        if known is not None and known[1].at > entry.at:
+            return lambda: None
+        self.pools[entry.pool] = (self._number(), entry)
+        if known is None:
+            return partial(self.pools.pop, entry.pool)
+        return partial(self.pools.__setitem__, entry.pool, known)
 
 
 class MemoryJournal:
@@ -184,6 +200,11 @@ class MemoryJournal:
                         if query.action in ("", attempt.action)
                     ),
                 )
+            if isinstance(query, PoolQuery):
+                opened = tables.pools.values()
+                return _page(
+                    query, ((pool.at, number, pool) for number, pool in opened if query.pool in ("", pool.pool))
+                )
             return _page(
                 query,
                 (
@@ -206,6 +227,10 @@ class MemoryJournal:
             for at, (number, event) in enumerate(list(tables.events.items())):
                 if event.at < horizon or at < surplus:
                     del tables.events[number]
+            heard = {event.pool for event in tables.events.values()}
+            for name, (_, pool) in list(tables.pools.items()):
+                if pool.at < horizon and name not in heard:
+                    del tables.pools[name]
             after = tables.referred()
             tables.garbage |= before - after
             tables.garbage -= set(swept)

@@ -13,6 +13,7 @@ from samovar import errors
 from samovar.runtime import capture
 from samovar.runtime.link import Link
 from samovar.runtime.threads import Threads
+from samovar.sdk import bundle
 from samovar.sdk.context import current
 from samovar.sdk.controller import Execution
 from samovar.sdk.task import Task
@@ -124,7 +125,9 @@ class Calls:
         self._link.send(frames.Log(epoch, stream, text))
 
     def _failure(self, error: BaseException) -> Any:
-        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+        trace = user_frames(error.__traceback__)
+        text = bundle.as_known("".join(traceback.format_exception(type(error), error, trace)))
+        text += bundle.hint(error)
         if isinstance(error, MemoryError):
             error = _out_of_memory(error)
         return payload.failure_of(error, text, self._link.replica)

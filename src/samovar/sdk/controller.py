@@ -81,8 +81,9 @@ class Host(Protocol):
         name: str,
         context: dict[str, str] | None,
         caching: Caching = "",
+        copy_style: str = "",
     ) -> RunHandle:
-        """Submit a run (never blocks on the run itself)."""
+        """Submit a run (never blocks on the run itself). ``copy_style`` "": as usual."""
         ...
 
 

@@ -220,6 +220,33 @@ class Prepare(_Frame, frozen=True, tag="prepare"):
     environments: tuple[Environment, ...]
 
 
+class Offer(_Frame, frozen=True, tag="offer"):
+    """Is the code of this digest there? ``project`` is where it comes from: what differs from it and came from there
+    before is old.
+    """
+
+    call: int
+    digest: str
+    project: str
+
+
+class Piece(_Frame, frozen=True):
+    """The next bytes of a file, compressed; ``path`` is relative, with "/" between its parts."""
+
+    path: str
+    data: bytes
+    is_executable: bool = False
+
+
+class Parcel(_Frame, frozen=True, tag="parcel"):
+    """Files of the code, one after another; the next parcel comes after the answer to this one."""
+
+    call: int
+    digest: str
+    pieces: tuple[Piece, ...]
+    is_last: bool
+
+
 class Abort(_Frame, frozen=True, tag="abort"):
     """Nobody wants the run ``call`` any more."""
 
@@ -258,6 +285,14 @@ class Joined(_Frame, frozen=True, tag="joined"):
     driver: str
     started_at: float  # seconds since the epoch
     gate: str = ""  # the endpoint for clients of other hosts, without a token; "": there is none
+
+
+class Kept(_Frame, frozen=True, tag="kept"):
+    """The answer to ``Offer`` and ``Parcel``: whether the code is there; ``problem``: why it cannot be kept."""
+
+    call: int
+    is_there: bool
+    problem: str = ""
 
 
 class Running(_Frame, frozen=True, tag="running"):
@@ -306,5 +341,5 @@ class Standing(_Frame, frozen=True, tag="standing"):
 
 FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer
-FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Part | Scrap
-ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Part | Scrap
+FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel | Part | Scrap
+ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Kept | Part | Scrap

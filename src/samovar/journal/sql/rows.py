@@ -9,9 +9,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from samovar.entries import ActionSummary, AttemptEnded, Change, PoolEvent, RunEnded, RunStarted, RunSummary, Settled
+from samovar.entries import (
+    ActionSummary,
+    AttemptEnded,
+    Change,
+    PoolEvent,
+    PoolOpened,
+    RunEnded,
+    RunStarted,
+    RunSummary,
+    Settled,
+)
 from samovar.journal.pages import error_line, plain
-from samovar.model import RUNNING, Caching, Failure, Phase, TaskSpec
+from samovar.model import RUNNING, Caching, Environment, Failure, Phase, TaskSpec
 
 Row = tuple[Any, ...]
 
@@ -68,6 +78,8 @@ ACTION_COLUMNS = (
 ATTEMPT_COLUMNS = ("run", "action", "attempt", "replica", "cold", "started", "ended", "failure")
 
 EVENT_COLUMNS = ("pool", "at", "change", "replica", "replicas", "reason")
+
+POOL_COLUMNS = ("pool", "opened", "environment")
 
 BLOB_COLUMNS = ("name", "run")
 
@@ -153,17 +165,24 @@ def event_row(entry: PoolEvent) -> Row:
     return (entry.pool, entry.at, str(entry.change), entry.replica, entry.replicas, plain(entry.reason))
 
 
+def pool_row(entry: PoolOpened) -> dict[str, Any]:
+    return {"pool": entry.pool, "opened": entry.at, "environment": _encode(entry.environment)}
+
+
 # back
+
+
+def task_of(spec: bytes) -> TaskSpec:
+    return msgspec.msgpack.decode(spec, type=TaskSpec)
 
 
 def run_of(row: Any) -> RunStarted:
     detail = _decode(row.detail, RunDetail) or RunDetail()
-    spec = msgspec.msgpack.decode(row.spec, type=TaskSpec)
     return RunStarted(
         row.run,
         row.engine,
         row.action,
-        spec,
+        task_of(row.spec),
         row.started,
         row.inputs,
         detail.input_blobs,
@@ -224,6 +243,10 @@ def attempt_of(row: Any) -> AttemptEnded:
 
 def event_of(row: Any) -> PoolEvent:
     return PoolEvent(row.pool, row.at, Change(row.change), row.replica, row.replicas, row.reason)
+
+
+def pool_of(row: Any) -> PoolOpened:
+    return PoolOpened(row.pool, row.opened, msgspec.msgpack.decode(row.environment, type=Environment))
 
 
 def _decode(packed: bytes | None, kind: type[T]) -> T | None:
