@@ -38,7 +38,7 @@ def start(driver: str, entrance: dict[str, str]) -> None:
             if wanted.listen and not running.service.gate:
                 raise InitializationError(
                     "InitializationError",
-                    "it does not listen for other hosts, and what runs cannot begin to: `samovar stop`, and start again",
+                    "it does not listen for other hosts and cannot begin to: `samovar stop`, and start it again",
                 )
         running.close()
 
