@@ -6,12 +6,9 @@ Scripts without a service have one of their own (``embedded``), and ``samovar se
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import shutil
 import tempfile
 import time
-from typing import Any
 
 from samovar import config, errors
 from samovar.drivers.choice import open_driver
@@ -19,6 +16,7 @@ from samovar.engine.engine import Engine, OnLog, Remembers
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
 from samovar.engine.turn import Turn
+from samovar.host.folders import own_folder, shared_memory
 from samovar.ports import Report
 
 _STOP_GRACE = 0.5  # seconds that a replica without work has for a clean end
@@ -31,8 +29,8 @@ class Station:
     def __init__(self, report: Report, on_log: OnLog, driver: str = "", memory: Remembers | None = None) -> None:
         settings = config.load()
         self.driver = driver or settings.driver
-        self.folder, socket_lock = _own_folder(tempfile.gettempdir())
-        self.blobs, blobs_lock = _own_folder("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+        self.folder, socket_lock = own_folder(tempfile.gettempdir())
+        self.blobs, blobs_lock = own_folder(shared_memory())
         self._locks = (socket_lock, blobs_lock)
         self.turn = Turn()
         self.helm = Helm(self.turn)
@@ -77,26 +75,3 @@ class Station:
         shutil.rmtree(self.blobs, ignore_errors=True)
         for lock in self._locks:
             lock.close()
-
-
-def _own_folder(base: str) -> tuple[str, Any]:
-    """A new folder, with a lock that shows it is in use; what dead engines have left beside it goes."""
-    prefix = f"samovar-{os.getuid()}-"
-    for name in os.listdir(base):
-        if name.startswith(prefix):
-            _sweep(os.path.join(base, name))
-    folder = tempfile.mkdtemp(prefix=prefix, dir=base)
-    lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115 - held as long as the engine lives
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
-
-
-def _sweep(folder: str) -> None:
-    try:
-        if time.time() - os.stat(folder).st_mtime < 1:
-            return  # just made, perhaps not locked yet
-        with open(os.path.join(folder, "lock"), "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return
