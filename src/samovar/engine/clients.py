@@ -58,6 +58,7 @@ class Clients:
         self.gate = ""  # the endpoint for clients of other hosts
         self._refusing = False
         self._code: Code | None = None
+        self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -91,7 +92,10 @@ class Clients:
             if handler is None:
                 link.close()
                 return
-            handler(link, frame)
+            if self._held is not None and handler in (self._start, self._abort_run):
+                self._held.append((link, frame))
+            else:
+                handler(link, frame)
 
     def keep_code(self, code: Code) -> None:
         """From here on clients may send code."""
@@ -110,6 +114,16 @@ class Clients:
             starter.link = None
         if link.incoming is not None:
             self._engine.discard(link.incoming.drop_all())
+
+    def hold(self) -> None:
+        """Runs of an engine before are about to be taken up: who asks for a run has to wait, until ``release``."""
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for link, frame in held:
+            if link in self._links:
+                self._on_frame[type(frame)](link, frame)
 
     def refuse(self) -> None:
         """Nothing new is started from here on."""
@@ -174,16 +188,19 @@ class Clients:
         called = Called(task, frame.body, blobs, frame.cached)
         starter.action = self._engine.start(called, run, link.homes)
 
-    def resume(self, started: RunStarted, inputs: tuple[str, ...], parents: frozenset[str]) -> None:
-        """Start a run again that another engine could not end; nobody waits for it.
-
-        ``inputs``: its large ones, for this engine; ``parents``: ids of actions that had called something.
-        """
+    def revive(self, started: RunStarted, parents: frozenset[str]) -> Run:
+        """A run that another engine could not end goes on; nobody waits for it yet. ``parents``: ids of actions that
+        had called something."""
         starter = self._runs[started.run] = RemoteStarter(self, started.run)
         run = Run(started.run, started.context, starter, started.caching)
         run.is_resumed = True
         run.parents = parents
-        starter.action = self._engine.start(Called(started.task, started.inputs, inputs), run)
+        return run
+
+    def began(self, name: str, action: int) -> None:
+        """This is the first action of a run that was revived."""
+        if name in self._runs:
+            self._runs[name].action = action
 
     def abort_run(self, name: str, reason: str) -> bool:
         """False: no run of this name is on its way."""

@@ -46,6 +46,11 @@ class Link:
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
+        self.is_ready = False  # its code is imported
+        self.outcomes = 0  # that it has sent
+        self.apart: set[int] = set()  # of these by number: their large values are being moved
+        self.receipted = 0  # of these: how many it has a receipt for, or will have when they are committed
+        self.told: list[Any] | None = None  # what it has said of itself, where stock is yet to be taken
         self.lag = 0.0  # seconds for which its event loop has not answered
         self.outbox: list[Any] = []  # frames of this turn
         self.incoming: Incoming | None = None  # of a peer that shares no folder with us: it is on another host

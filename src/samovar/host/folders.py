@@ -34,7 +34,7 @@ def _sweep(folder: str) -> None:
     try:
         if time.time() - os.stat(folder).st_mtime < 1:
             return  # just made, perhaps not locked yet
-        with open(os.path.join(folder, "lock"), "a") as lock:
+        with open(os.path.join(folder, "lock"), "r+") as lock:  # what has none is nobody's own
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:

@@ -24,6 +24,7 @@ from samovar.host.bundles import Bundles
 from samovar.host.desk import Desk
 from samovar.host.entrance import AS_SET, Entrance, Wanted
 from samovar.host.memory import Memory
+from samovar.host.places import OUTLIVE, ServicePlaces
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
 
@@ -51,13 +52,20 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         where = config.journal()
         memory = Memory(where, say) if where else None
         remembers = memory.remembers if memory is not None else None
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, remembers)
+        places = ServicePlaces()
+        succession = places.succession(OUTLIVE if memory is not None else 0.0)
+
+        def on_log(label: str, _: str, text: str) -> None:
+            _say_lines(say, label, text)
+
+        station = Station(report, on_log, places, driver, remembers, succession)
         bundles = Bundles(config.state_folder() / "bundles")
         desk = Desk(bundles, station, memory.digests if memory is not None else set)
         station.engine.clients.keep_code(desk)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
+        station.engine.clients.hold()
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
@@ -69,6 +77,9 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         try:
             if memory is not None:
                 memory.resume(station, bundles)
+            else:
+                station.hear_survivors()
+                station.take_stock([], say)
             desk.begin_sweeps()
             grace = ending.wait()
             with station.turn:
