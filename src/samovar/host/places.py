@@ -7,23 +7,19 @@ machine, and a service that ends in order removes them.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 from samovar import config
 from samovar.engine.register import Register
 from samovar.engine.succession import Succession
+from samovar.host.folders import own_folder, shared_memory
 
 OUTLIVE = 60.0
 """Seconds for which a replica of a service that was killed waits for the next one."""
-
-_TMPFS = "/dev/shm"
 
 
 class Places:
@@ -34,8 +30,8 @@ class Places:
     register: Register | None = None
 
     def __init__(self) -> None:
-        self.folder, socket_lock = _own_folder(tempfile.gettempdir())
-        self.blobs, blobs_lock = _own_folder(_memory())
+        self.folder, socket_lock = own_folder(tempfile.gettempdir())
+        self.blobs, blobs_lock = own_folder(shared_memory())
         self._locks = (socket_lock, blobs_lock)
 
     def remove(self) -> None:
@@ -50,7 +46,7 @@ class ServicePlaces(Places):
         runtime = config.runtime_folder()
         name = hashlib.blake2b(str(runtime).encode(), digest_size=6).hexdigest()
         self.folder = str(config.private(runtime / "replicas"))
-        self.blobs = str(config.private(Path(_memory()) / f"samovar-service-{os.getuid()}-{name}"))
+        self.blobs = str(config.private(Path(shared_memory()) / f"samovar-service-{os.getuid()}-{name}"))
         self.home = runtime / "home"
         self._registered = str(runtime / "register")
         self.register = Register(self._registered)
@@ -64,11 +60,6 @@ class ServicePlaces(Places):
     def remove(self) -> None:
         for folder in (self.folder, self.blobs, self._registered):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _memory() -> str:
-    """The folder of a tmpfs."""
-    return _TMPFS if os.access(_TMPFS, os.W_OK) else tempfile.gettempdir()
 
 
 def _next() -> tuple[bytes, int]:
@@ -87,26 +78,3 @@ def _next() -> tuple[bytes, int]:
         file.write(f"{secret.hex()} {era}")
     new.replace(path)
     return secret, era
-
-
-def _own_folder(base: str) -> tuple[str, Any]:
-    """A new folder, with a lock that shows it is in use; what dead engines have left beside it goes."""
-    prefix = f"samovar-{os.getuid()}-"
-    for name in os.listdir(base):
-        if name.startswith(prefix):
-            _sweep(os.path.join(base, name))
-    folder = tempfile.mkdtemp(prefix=prefix, dir=base)
-    lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115 - held as long as the engine lives
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
-
-
-def _sweep(folder: str) -> None:
-    try:
-        if time.time() - os.stat(folder).st_mtime < 1:
-            return  # just made, perhaps not locked yet
-        with open(os.path.join(folder, "lock"), "r+") as lock:  # what has none is no engine's own
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return

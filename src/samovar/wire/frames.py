@@ -224,6 +224,22 @@ class Answer(_Frame, frozen=True, tag="answer"):
     failure: Failure | None = None
 
 
+# client ↔ engine, where they share no folder
+
+
+class Part(_Frame, frozen=True, tag="part"):
+    """The next bytes of a blob. All of it comes before the frame that names it."""
+
+    blob: str
+    data: bytes
+
+
+class Scrap(_Frame, frozen=True, tag="scrap"):
+    """No frame will name these blobs: what has come of them can go."""
+
+    blobs: tuple[str, ...]
+
+
 # client → engine
 
 
@@ -317,6 +333,7 @@ class Joined(_Frame, frozen=True, tag="joined"):
     blobs: str
     driver: str
     started_at: float  # seconds since the epoch
+    gate: str = ""  # the endpoint for clients of other hosts, without a token; "": there is none
 
 
 class Kept(_Frame, frozen=True, tag="kept"):
@@ -373,5 +390,5 @@ class Standing(_Frame, frozen=True, tag="standing"):
 
 FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer | Committed
-FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel
-ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Kept
+FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel | Part | Scrap
+ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Kept | Part | Scrap
