@@ -119,14 +119,9 @@ def runtime_folder() -> Path:
     """
     given = os.environ.get("XDG_RUNTIME_DIR")
     path = Path(given) / "samovar" if given else Path(tempfile.gettempdir()) / f"samovar-{os.getuid()}-service"
-    return private(path, "remove it, or set XDG_RUNTIME_DIR to another folder")
-
-
-def private(path: Path, otherwise: str = "remove it") -> Path:
-    """This folder, which is made where it is not there. InitializationError: it is not this user's alone."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o077:
-        raise _wrong(f"{path} must belong to this user alone; {otherwise}")
+        raise _wrong(f"{path} must belong to this user alone; remove it, or set XDG_RUNTIME_DIR to another folder")
     return path
 
 

@@ -89,6 +89,18 @@ def test_only_the_owner_may_connect(hub: Hub, address: str) -> None:
     assert stat.S_IMODE(os.stat(address).st_mode) == 0o600
 
 
+def test_a_socket_that_was_left_behind_is_replaced(hub: Hub, address: str) -> None:
+    """And whoever could open it, as the user of a container, can open the new one."""
+    os.chmod(address, 0o660)
+    second = Hub(Heard())
+    second.listen(address, "replica")
+    assert stat.S_IMODE(os.stat(address).st_mode) == 0o660
+    peer = Peer(address)
+    turn(second)
+    peer.socket.close()
+    second.close()
+
+
 def test_frames_are_handed_on(hub: Hub, heard: Heard, peer: Peer) -> None:
     linked(hub, heard, peer)
     peer.send(frames.Ready(0.1), frames.Beat(1, 0.0))

@@ -7,7 +7,6 @@ of it waits, logs or touches a file.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -129,8 +128,6 @@ class Engine:
         }
         self.adoption.expect(succession.survivors)
         self.crew.expect(succession.survivors)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)  # of an engine that was killed
         self.hub.listen(address, "replica")
 
     # for people

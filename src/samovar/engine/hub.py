@@ -45,11 +45,20 @@ class Hub:
         return self._epoll.fileno()
 
     def listen(self, address: str, role: Role) -> None:
-        """Take connections of peers in this role at a Unix socket, which only the owner may open."""
+        """Take connections of peers in this role at a Unix socket, which only the owner may open.
+
+        One that is there was left behind by an engine that was killed: whoever could open that can open this.
+        """
+        before = os.stat(address) if os.path.exists(address) else None
+        if before is not None:
+            os.unlink(address)
         listener = socket.socket(socket.AF_UNIX)
         listener.setblocking(False)
         listener.bind(address)
         os.chmod(address, 0o600)
+        if before is not None:
+            os.chown(address, -1, before.st_gid)
+            os.chmod(address, before.st_mode & 0o660)
         listener.listen(_BACKLOG)
         self._listeners[listener.fileno()] = listener, role
         self._epoll.register(listener.fileno(), select.EPOLLIN)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from samovar import config
+from samovar import config, errors
 from samovar.engine.register import Register
 from samovar.engine.succession import Succession
 from samovar.host.folders import own_folder, shared_memory
@@ -45,8 +45,8 @@ class ServicePlaces(Places):
     def __init__(self) -> None:
         runtime = config.runtime_folder()
         name = hashlib.blake2b(str(runtime).encode(), digest_size=6).hexdigest()
-        self.folder = str(config.private(runtime / "replicas"))
-        self.blobs = str(config.private(Path(shared_memory()) / f"samovar-service-{os.getuid()}-{name}"))
+        self.folder = _own(runtime / "replicas")
+        self.blobs = _own(Path(shared_memory()) / f"samovar-service-{os.getuid()}-{name}")
         self.home = runtime / "home"
         self._registered = str(runtime / "register")
         self.register = Register(self._registered)
@@ -60,6 +60,16 @@ class ServicePlaces(Places):
     def remove(self) -> None:
         for folder in (self.folder, self.blobs, self._registered):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own(path: Path) -> str:
+    """This folder, made for this user alone where it is not there; a driver may have let replicas into it since.
+    InitializationError: it is somebody else's.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise errors.InitializationError("InitializationError", f"{path} is another user's; have it removed")
+    return str(path)
 
 
 def _next() -> tuple[bytes, int]:

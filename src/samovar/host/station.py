@@ -41,7 +41,7 @@ class Station:
     ) -> None:
         settings = config.load()
         self.driver = driver or settings.driver
-        self.blobs = places.blobs
+        self.folder, self.blobs = places.folder, places.blobs
         self._places = places
         self.turn = Turn()
         self.helm = Helm(self.turn)
