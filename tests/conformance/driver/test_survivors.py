@@ -6,18 +6,22 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from samovar import family
 from samovar.drivers import home as homes
+from samovar.drivers.process_replica import Record
 from samovar.errors import InitializationError
+from samovar.light import msgspec
 from samovar.model import Environment, Exit
 
-from .earlier import Earlier
-from .worlds import LASTING, SECONDS, World
+from .earlier import ROOT, Earlier, killed_in_the_middle
+from .worlds import LASTING, SECONDS, World, container, process
 
 PLAIN = Environment("plain", network="none")
 WHEN_TOLD = """
@@ -45,6 +49,13 @@ async def soon(awaitable):
     return await asyncio.wait_for(awaitable, SECONDS)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
 class Scene:
     """A home, and drivers in it one after another."""
 
@@ -68,21 +79,18 @@ class Scene:
 
     def marks(self) -> list[str]:
         """The families of the replicas that are recorded."""
-        from samovar.drivers.process_replica import Record
-        from samovar.light import msgspec
-
         return [msgspec.msgpack.decode(file.read_bytes(), type=Record).family for file in self.home.glob("*/record")]
 
-    async def until(self, path: Path) -> None:
-        end = time.monotonic() + SECONDS
-        while not path.exists():
-            assert time.monotonic() < end, f"waited in vain for {path}"
-            await asyncio.sleep(0.01)
+    def done(self) -> bool:
+        """The program has come to where it says so."""
+        return Path(f"{self.gate}.done").exists()
+
+    def is_empty(self) -> bool:
+        return not any(self.home.iterdir())
 
 
 @pytest.fixture(params=sorted(LASTING))
-def scene(request, tmp_path, monkeypatch):
-    monkeypatch.setenv("SURVIVORS_SECRET", "tea")
+def scene(request, tmp_path):
     if request.param == "container":
         request.getfixturevalue("containers")
     folder = tmp_path / "shared"
@@ -127,7 +135,7 @@ def test_stop_asks_waits_and_kills(scene, program, grace):
         assert not how.out_of_memory
         if knows_how(scene):
             assert (how.code, how.signal) == ((5, None) if grace == SECONDS else (None, signal.SIGKILL))
-        assert not any(scene.home.iterdir())
+        assert scene.is_empty()
         await here.driver.close()
 
     run(test())
@@ -151,7 +159,7 @@ def test_what_was_written_while_nobody_read_is_there_and_did_not_stop_it(scene):
     async def test():
         scene.outlived(CHATTER)
         scene.gate.touch()
-        await scene.until(scene.gate.with_name("gate.done"))
+        await until(scene.done)
         here = scene.open()
         waiting = asyncio.create_task(here.driver.wait("r"))
         lines = [(await here.line())[1]]
@@ -189,11 +197,8 @@ def test_who_ended_meanwhile_is_not_there_and_nothing_of_it_stays(scene, request
             engine.podman("wait", *engine.of("e"))
         else:
             (mark,) = scene.marks()
-            await scene.until(scene.gate.with_name("gate.done"))
-            end = time.monotonic() + SECONDS
-            while _has(mark):
-                assert time.monotonic() < end
-                await asyncio.sleep(0.01)
+            await until(scene.done)
+            await until(lambda: not _has(mark))
         here = scene.open()
         with pytest.raises(LookupError, match="there is no replica 'r'"):
             await here.driver.wait("r")
@@ -215,10 +220,7 @@ def test_who_is_wanted_by_nobody_is_ended(scene, monkeypatch, request):
         scene.outlived("stubborn", ("a", "b"))
         marks = [] if scene.kind == "container" else scene.marks()
         here = scene.open()
-        end = time.monotonic() + SECONDS
-        while any(scene.home.iterdir()):
-            assert time.monotonic() < end
-            await asyncio.sleep(0.01)
+        await until(scene.is_empty)
         assert not any(map(_has, marks))
         if scene.kind == "container":
             assert request.getfixturevalue("container_engine").containers() == []
@@ -236,10 +238,7 @@ def test_who_is_waited_for_is_left_alone_when_the_others_are_ended(scene, monkey
         scene.outlived("polite", ("a", "b"))
         here = scene.open()
         waiting = asyncio.create_task(here.driver.wait("a"))
-        end = time.monotonic() + SECONDS
-        while len(list(scene.home.iterdir())) > 1:
-            assert time.monotonic() < end
-            await asyncio.sleep(0.01)
+        await until(lambda: len(list(scene.home.iterdir())) == 1)
         assert not waiting.done()
         await soon(here.driver.stop("a", SECONDS))
         await soon(waiting)
@@ -264,6 +263,87 @@ def test_close_ends_those_that_nobody_has_waited_for(scene, request):
     run(test())
 
 
+@pytest.mark.parametrize(
+    ("scene", "step"),
+    [
+        ("process", "samovar.drivers.home:Home:make"),
+        ("process", "samovar.drivers.process_replica:Replica:spawn"),
+        ("process", "samovar.drivers.process:ProcessDriver:_bound"),
+        ("container", "samovar.drivers.home:Home:make"),
+        ("container", "samovar.drivers.container_boot:Boot:write"),
+        ("container", "samovar.drivers.container_boot:Boot:listen"),
+        ("container", "samovar.drivers.container_api:Api:create_and_start"),
+    ],
+    indirect=["scene"],
+)
+def test_a_start_that_was_cut_short_is_undone(scene, step, request):
+    async def test():
+        killed_in_the_middle(scene.kind, scene.home, step)
+        marks = [] if scene.kind == "container" else scene.marks()
+        here = scene.open()
+        with pytest.raises(LookupError):
+            await here.driver.wait("r")
+        await soon(here.driver.close())
+        assert not any(map(_has, marks))
+        assert not list(Path("/sys/fs/cgroup").glob("**/samovar-of-*"))
+        if scene.kind == "container":
+            assert request.getfixturevalue("container_engine").containers() == []
+
+    run(test())
+
+
+def test_an_engine_without_a_home_leaves_them_alone(scene):
+    async def test():
+        scene.outlived("polite", memory=1 << 30, cpu=1)
+        other = process("fail") if scene.kind != "container" else container("fail")
+        await other.driver.start("other", PLAIN, {})
+        await soon(other.driver.wait("other"))
+        await other.driver.close()
+        here = scene.open()
+        waiting = asyncio.create_task(here.driver.wait("r"))
+        await asyncio.sleep(0)
+        await soon(here.driver.stop("r", SECONDS))
+        assert (await soon(waiting)).signal is None
+        await here.driver.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("scene", ["process", "sampled process"], indirect=True)
+def test_what_it_has_started_goes_with_it(scene):
+    """Also what has left its session; in a container the kernel sees to it."""
+
+    async def test():
+        strays = "import subprocess, sys\n"
+        strays += "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        scene.outlived(strays + WHEN_TOLD)
+        (mark,) = scene.marks()
+        here = scene.open()
+        waiting = asyncio.create_task(here.driver.wait("r"))
+        await asyncio.sleep(0)
+        scene.gate.touch()
+        await soon(waiting)
+        await soon(here.driver.close())
+        assert not _has(mark)
+
+    run(test())
+
+
+def test_its_secrets_stay_and_go_with_it(scene):
+    async def test():
+        scene.outlived(WHEN_TOLD + "print(open(os.environ['SECRET']).read(), flush=True)\n")
+        here = scene.open()
+        waiting = asyncio.create_task(here.driver.wait("r"))
+        await asyncio.sleep(0)
+        assert [file for file in scene.home.glob("**/*") if file.is_file() and file.read_bytes() == b"tea"]
+        scene.gate.touch()
+        assert (await soon(waiting)).output == "ready\ntea\n"
+        await soon(here.driver.stop("r", 1))
+        await soon(here.driver.close())
+
+    run(test())
+
+
 def test_a_survivor_survives_again(scene):
     async def test():
         scene.outlived(WHEN_TOLD + "raise SystemExit(7)", ("r",))
@@ -283,10 +363,6 @@ def test_a_survivor_survives_again(scene):
 
 def _taking_over(scene: Scene) -> subprocess.Popen[str]:
     """Another driver, in a process of its own, that waits for the replica."""
-    import sys
-
-    from .earlier import ROOT
-
     program = f"""
 import asyncio, sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -328,7 +404,7 @@ def test_what_it_starts_itself_is_as_ever(scene):
         assert await here.line() == ("r", "ready")
         await soon(here.driver.stop("r", SECONDS))
         assert await soon(here.driver.wait("r")) == Exit(signal=signal.SIGTERM, output="ready\n")
-        assert not any(scene.home.iterdir())
+        assert scene.is_empty()
         await here.driver.close()
 
     run(test())
