@@ -150,10 +150,14 @@ class Boot:
         return shown
 
     def listen_again(self, sink: Sink | None) -> bool:
-        """Listen to what another driver has booted. False: it has ended."""
+        """Listen to what another driver has booted. False: it has ended, or never ran."""
         assert self._rounds is not None
+        try:
+            life = _reader(self.folder / "life")
+        except FileNotFoundError:
+            return False
         self.output = FileOutput(self._loop, self.folder / "output", sink, self._rounds)
-        self._hear(_reader(self.folder / "life"))
+        self._hear(life)
         self._read()
         if self.ended.done():
             self.output.finish()

@@ -35,7 +35,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 class Output(Protocol):
     def finish(self) -> str:
-        """Take what is left, close it, and return the end of all."""
+        """Take what is left, close it, and return the end of all. Safe to call twice."""
         ...
 
 
@@ -58,6 +58,7 @@ class _Transcript:
     def finish(self) -> str:
         if self._line and self._sink is not None:
             self._give(self._line, self._sink)
+            self._line = ""
         return self._tail.decode("utf-8", errors="replace")
 
     def _hand_on(self, text: str, sink: Sink) -> None:
@@ -144,9 +145,11 @@ class FileOutput:
             _punch_hole(self._fd, self._freed)
 
     def finish(self) -> str:
-        self._rounds.discard(self)
-        self.look()
-        os.close(self._fd)
+        if self._fd >= 0:
+            self._rounds.discard(self)
+            self.look()
+            os.close(self._fd)
+            self._fd = -1
         return self._transcript.finish()
 
 

@@ -73,7 +73,11 @@ class Replica:
 
     def secret_files(self, environment: Environment) -> dict[str, str]:
         """Write them where only this user can look, for as long as it lives; a variable says where each is."""
-        return {} if self.folder is None else secrets.write_files(environment, self.folder / "secrets")
+        if self.folder is None:
+            return {}
+        root = self.folder / "secrets"
+        root.mkdir(0o700)
+        return secrets.write_files(environment, root)
 
     def spawn(self, argv: list[str], variables: Mapping[str, str], environment: Environment) -> None:
         """Start the process. Popen, not asyncio's: it forks with vfork and needs no watcher, transport or task."""

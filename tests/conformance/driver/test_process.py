@@ -12,11 +12,11 @@ import threading
 
 import pytest
 
-from samovar.drivers import limits
+from samovar.drivers import home, limits
 from samovar.drivers import process as process_module
 from samovar.drivers.limits import Groups
 from samovar.drivers.process import ProcessDriver
-from samovar.errors import ReplicaStartError
+from samovar.errors import InitializationError, ReplicaStartError
 from samovar.model import Bundle, Environment, Exit, ImageSpec, Limits
 
 from .worlds import SECONDS, process
@@ -418,6 +418,49 @@ def test_a_network_that_a_process_cannot_have_is_said_once():
 
     run(test())
     assert lines == ["environment 'none' asks for network 'none', but a process has the machine's own"]
+
+
+def test_bounds_that_a_process_cannot_have_are_said_once():
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver()
+        for _ in range(2):
+            await driver.prepare(Environment("e", limits=Limits(disk=1 << 20, shm=1 << 20)), lines.append)
+        await driver.prepare(Environment("plain", limits=Limits(cpu=1)), lines.append)
+        await driver.close()
+
+    run(test())
+    assert lines == ["environment 'e' asks for disk, shm, which only a container has"]
+
+
+def test_a_home_that_has_no_room_refuses_the_start(tmp_path, monkeypatch):
+    def full(path, record):
+        raise OSError(28, "No space left on device")
+
+    async def test():
+        driver = ProcessDriver(SLEEP, home=tmp_path / "home")
+        with monkeypatch.context() as patch:
+            patch.setattr(process_module, "write", full)
+            with pytest.raises(ReplicaStartError, match=r"'plain': .*No space left on device"):
+                await driver.start("r", PLAIN, {})
+        with monkeypatch.context() as patch:
+            patch.setattr(home, "write", full)
+            with pytest.raises(ReplicaStartError, match=r"'plain': .*No space left on device"):
+                await driver.start("r", PLAIN, {})
+        await soon(asyncio.gather(*driver._unwanted))
+        await soon(asyncio.gather(*driver._removals))
+        assert not any((tmp_path / "home").iterdir())
+        await driver.start("r", PLAIN, {})
+        await driver.close()
+
+    run(test())
+
+
+def test_a_home_that_others_may_look_into_is_refused(tmp_path):
+    (tmp_path / "home").mkdir(0o755)
+    with pytest.raises(InitializationError, match="home must belong to this user alone"):
+        ProcessDriver(home=tmp_path / "home")
 
 
 def test_an_on_output_that_fails_does_not_hide_the_end():
