@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from samovar.engine import adoption
@@ -116,12 +117,19 @@ class World:
         self.engine.hub.handle(self.engine.hub.poll(0.01))
         self.engine.flush()
 
-    def take_stock(self, *written: Settled) -> None:
+    def take_stock(self, *written: Settled, started: RunStarted = STARTED) -> None:
         past = Past(self.engine.adoption.close().get("r") or Wanted())
         for entry in written:
             past.add(entry)
-        self.adopted = self.engine.adoption.take_stock([Unfinished(STARTED, (), past)])
+        self.adopted = self.engine.adoption.take_stock([Unfinished(started, (), past)])
         self.engine.flush()
+
+    def tick(self) -> None:
+        """Until all that there was before is committed, and receipts are written."""
+        for _ in range(2):
+            self.engine.tick()
+            self.engine.flush()
+            self.journal.flush(SECONDS)
 
     def written(self) -> dict[str, Settled]:
         self.journal.flush(SECONDS)
@@ -280,6 +288,55 @@ def test_a_failure_counts_where_it_is_not_tried_again(
     assert (leaf_id() in world.written()) == is_final
 
 
+def failed_once(failed_at: float) -> frames.Holds:
+    """The root in its second attempt."""
+    return frames.Holds(OLD, "e.main", "r", 1, 2, frames.Origin("root", "", 5.0, 6.0, True, 1, failed_at))
+
+
+def test_what_failed_in_an_attempt_before_does_not_answer_the_one_that_runs(world: World) -> None:
+    """Neither what is written down nor what a replica kept; it is done again, under another id."""
+    one, two = world.peer(ONE), world.peer(TWO)
+    one.tells(failed_once(10.0), *one.asks(OLD))
+    again = frames.Holds(OLD + 2, "e.leaf", "r", 3, 1, frames.Origin(f"{leaf_id()}~2", "root", 11.0, 12.0, False))
+    two.tells(leaf(), again, frames.Failed(OLD + 1, BOOM))
+    world.take_stock()
+    assert (one.hears(frames.Answer), one.hears(frames.Run), two.hears(frames.Run)) == (None, None, None)
+    two.say(frames.Done(OLD + 2, b"out"))
+    assert one.hears(frames.Answer).body == b"out"
+    assert {action: entry.phase for action, entry in world.written().items()} == {
+        leaf_id(): Phase.FAILED,
+        f"{leaf_id()}~2": Phase.SUCCEEDED,
+    }
+
+
+@pytest.mark.parametrize(("ended", "counts"), [(9.0, False), (11.0, True)])
+def test_a_failure_that_is_written_down_answers_the_attempt_that_it_belongs_to(
+    world: World, ended: float, counts: bool
+) -> None:
+    one = world.peer(ONE)
+    one.tells(failed_once(10.0), *one.asks(OLD))
+    world.take_stock(Settled("r", leaf_id(), "root", "e.leaf", Phase.FAILED, 1.0, ended, failure=BOOM))
+    answer, run = one.hears(frames.Answer), one.hears(frames.Run)
+    assert (answer is not None, run is not None) == (counts, not counts)
+
+
+def test_retries_are_counted_on(world: World) -> None:
+    """The root has failed once already, and may fail twice."""
+    started = msgspec.structs.replace(STARTED, task=TaskSpec("e.main", "m", "main", ENVIRONMENT, retry=Retry(1)))
+    one = world.peer(ONE).tells(failed_once(10.0))
+    world.take_stock(started=started)
+    one.say(frames.Failed(OLD, BOOM))
+    assert one.hears(frames.Run) is None
+    assert world.written()["root"].phase is Phase.FAILED
+
+
+def test_children_of_a_survivor_have_its_context(world: World) -> None:
+    one = world.peer(ONE)
+    one.tells(msgspec.structs.replace(root(), context={"of": "root"}), *one.asks(OLD))
+    world.take_stock()
+    assert one.hears(frames.Run).context == {"of": "root"}
+
+
 # its caller was lost, and the run begins again
 
 
@@ -366,13 +423,26 @@ def test_replicas_are_told_what_is_written_down(world: World) -> None:
     one = world.peer().tells(leaf(), root(), frames.Done(OLD + 1, b"out"))
     world.take_stock()
     one.say(frames.Done(OLD, b"all"))
-    world.journal.flush(SECONDS)
-    world.engine.tick()
-    world.journal.flush(SECONDS)
-    world.engine.tick()
+    world.tick()
     assert one.hears(frames.Committed) == frames.Committed(2)
     world.engine.tick()
     assert one.hears(frames.Committed) is None
+
+
+def test_not_for_one_whose_large_values_are_still_being_moved(world: World) -> None:
+    """Nor for those after it: a receipt is for the first of those that came."""
+    one = world.peer()
+    one.tells(root(), *one.asks(OLD))
+    world.take_stock()
+    epoch = one.hears(frames.Run).epoch
+    world.engine.crew.links[ONE].is_bounded = True
+    world.keeper.apart_waits = True
+    one.say(frames.Done(epoch, b"", ("large",)), frames.Done(OLD, b"all"))
+    world.tick()
+    assert one.hears(frames.Committed) is None
+    world.keeper.waiting.pop()()
+    world.tick()
+    assert one.hears(frames.Committed) == frames.Committed(2)
 
 
 def test_but_not_before_it_is(world: World) -> None:
@@ -384,6 +454,5 @@ def test_but_not_before_it_is(world: World) -> None:
     world.engine.tick()
     assert one.hears(frames.Committed) is None
     world.journal.away = ""
-    world.journal.flush(SECONDS)
-    world.engine.tick()
+    world.tick()
     assert one.hears(frames.Committed) == frames.Committed(1)

@@ -42,9 +42,9 @@ from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution,
 from samovar.core.scaling import START_ATTEMPTS
 from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats
 
-LEASE = 30.0
-"""Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
-looks the same from outside, so this is generous; a process or a connection that ends is seen at once."""
+LEASE = 9.0
+"""Seconds without a sign of life after which a replica is given up: it is stopped, hung or frozen. Code that holds the
+interpreter lock gives one as well (``engine.pulse``), and a process or a connection that ends is seen at once."""
 
 EPOCHS = 1 << 40
 """Epochs that one engine may give."""

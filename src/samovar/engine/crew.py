@@ -7,6 +7,7 @@ seen its end; from its hello on it has a link.
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from samovar import errors
 from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
+from samovar.engine.pulse import Pulse
 from samovar.engine.succession import Succession
 from samovar.entries import Change
 from samovar.model import Environment, Exit, Failure, PoolStats
@@ -39,6 +41,7 @@ class Crew:
         self._expected: set[str] = set()  # replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
         self._reasons: dict[str, str] = {}  # why a replica had to end
+        self._pulse = Pulse(self._heard)
 
     @property
     def is_busy(self) -> bool:
@@ -94,6 +97,7 @@ class Crew:
             return
         link.is_known = True
         link.replica = hello.replica
+        link.heard_at = time.monotonic()
         self.links[hello.replica] = link
         self._expected.discard(hello.replica)
         adoption = self._engine.adoption
@@ -117,6 +121,13 @@ class Crew:
 
     def beat(self, link: Link, frame: frames.Beat) -> None:
         link.lag = frame.lag
+        link.heard_at = time.monotonic()
+        self._heard(link)
+
+    def tick(self) -> None:
+        self._pulse.take(self.links.values())
+
+    def _heard(self, link: Link) -> None:
         self._engine.handle(ReplicaHeard(link.replica))
 
     def fell_silent(self, link: Link) -> None:

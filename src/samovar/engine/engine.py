@@ -209,6 +209,7 @@ class Engine:
         if self._receipts is not None:
             self._receipts.issue(self.crew.links.values())
         self.adoption.expire()
+        self.crew.tick()
         self.handle(Tick())
 
     def fall_silent(self) -> None:
