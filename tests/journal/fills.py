@@ -5,13 +5,13 @@ Runs where FOLDER is a disk of a few megabytes. Prints what the journal said, an
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import sys
 from pathlib import Path
 
 from samovar.entries import Health
 from samovar.journal.sql.journal import SqlJournal
+from tests.disks import fill
 
 from .makers import settled, started
 
@@ -26,9 +26,7 @@ def main(folder: Path) -> None:
     journal.record(settled("before"))
     journal.flush(SECONDS)
     filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # when it is full
-        while True:
-            file.write(bytes(4096))
+    fill(filler)
     for number in range(100):
         journal.record(settled(str(number), result=bytes(10_000)))
     print(heard.get(timeout=SECONDS).trouble)

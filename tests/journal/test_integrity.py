@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ from samovar.entries import ActionQuery, AttemptQuery, Keep, RunQuery
 from samovar.errors import JournalError
 from samovar.journal.sql import dialects, schema
 from samovar.journal.sql.journal import SqlJournal
+from tests.disks import run_on_a_small_disk
 
 from .makers import settled, started
 
@@ -66,24 +66,7 @@ def killed_after(flushes: int, delay: float, url: str, run: str, seed: int) -> i
 
 
 def test_a_full_disk(tmp_path):
-    """A disk of four megabytes, in a mount namespace of the process that fills it."""
-    own = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    mount = 'mount -t tmpfs -o size=4m tmpfs "$1"'
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare on this machine")
-    may = subprocess.run([*own, "sh", "-c", mount, "sh", str(tmp_path)], capture_output=True, text=True)
-    if may.returncode:
-        pytest.skip(f"no disk can be mounted here: {may.stderr.strip()}")
-    program = f'{mount} && exec "$2" -m tests.journal.fills "$1"'
-    done = subprocess.run(
-        [*own, "sh", "-c", program, "sh", str(tmp_path), sys.executable],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
-    trouble, kept = done.stdout.splitlines()
+    trouble, kept = run_on_a_small_disk("tests.journal.fills", tmp_path, "4m", SECONDS)
     assert "full" in trouble
     assert kept == "101"
 

@@ -65,6 +65,18 @@ class Home:
         command, environment = [sys.executable, *arguments], {**self.variables, **more}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
 
+    @contextlib.contextmanager
+    def python_beside(self, **more: str) -> Iterator[subprocess.Popen[str]]:
+        """The program as a script, with pipes; it has ended well when the block has."""
+        command, environment = [sys.executable, str(self.script)], {**self.variables, **more}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+            try:
+                yield process
+                assert process.wait(SECONDS) == 0
+            finally:
+                process.kill()
+
     def samovar(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "samovar", *arguments, **more)
 

@@ -268,11 +268,13 @@ class Scribe:
             record.attempts,
             record.replica,
             record.cold,
-            result=work.result if succeeded else b"",
-            result_blobs=work.result_blobs if hit is None else hit.blobs,
-            failure=work.failure,
-            cache_key=work.cached.key if work.cached is not None and succeeded else "",
-            hit=hit.source if hit is not None else "",
+            work.result if succeeded else b"",
+            work.result_blobs if hit is None else hit.blobs,
+            b"",
+            (),
+            work.failure,
+            work.cached.key if work.cached is not None and succeeded else "",
+            hit.source if hit is not None else "",
         )
 
     def retried(self, work: Work, record: Record, failure: Failure) -> None:

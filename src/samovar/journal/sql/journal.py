@@ -189,6 +189,7 @@ class SqlJournal:
 
     def _delete_run(self, run: str) -> None:
         """With what came late. Alone, as two that prune would each leave a shared blob to the other."""
+        self._sort()  # what has come meanwhile may name its blobs
         others = BLOBS.alias()
         elsewhere = select(others.c.name).where(others.c.name == BLOBS.c.name, others.c.run != run).exists()
         known = select(GARBAGE.c.name).where(GARBAGE.c.name == BLOBS.c.name).exists()

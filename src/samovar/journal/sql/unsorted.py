@@ -8,9 +8,10 @@ is placed once, whoever does it and whatever dies meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 from types import GenericAlias
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
@@ -21,22 +22,23 @@ from samovar.journal.sql import rows
 from samovar.journal.sql.batch import Batch
 from samovar.journal.sql.dialects import Dialect, translated, writing
 from samovar.journal.sql.schema import UNSORTED
+from samovar.model import TaskSpec
 
 _ADD = insert(UNSORTED)
 
 AT_ONCE = 3_000  # entries, or one group, that are sorted in one transaction: others who write wait for it
 
-T = TypeVar("T")
-
 Refused = list[tuple[Entry, Exception]]
 
 
 _FIELDS = [(field.name, field.type, field.default) for field in msgspec.structs.fields(RunStarted)]
+_OTHERS = [field for field in _FIELDS if field[0] != "task"]
 _TASK = [name for name, *_ in _FIELDS].index("task")
+_others = attrgetter(*[name for name, *_ in _OTHERS])
 
 _Start: Any = msgspec.defstruct(
     "_Start",
-    [(name, int if name == "task" else kind, default) for name, kind, default in _FIELDS],
+    [("task", int), *_OTHERS],
     frozen=True,
     array_like=True,
     tag=True,
@@ -121,7 +123,7 @@ def pack(group: Sequence[Entry], specs: rows.Specs) -> bytes:
     for entry in group:
         if type(entry) is RunStarted:
             task = places.setdefault(specs.pack(entry.task), len(places))
-            entries.append(_with_task(_Start, entry, task))
+            entries.append(_Start(task, *_others(entry)))
         else:
             entries.append(entry)
     return _encode((list(places), entries))
@@ -130,9 +132,10 @@ def pack(group: Sequence[Entry], specs: rows.Specs) -> bytes:
 def unpack(packed: bytes) -> list[Entry]:
     specs, entries = _decode(packed)
     tasks = [rows.task_of(spec) for spec in specs]
-    return [_with_task(RunStarted, entry, tasks[entry.task]) if type(entry) is _Start else entry for entry in entries]
+    return [_started(entry, tasks[entry.task]) if type(entry) is _Start else entry for entry in entries]
 
 
-def _with_task(kind: Callable[..., T], start: Any, task: object) -> T:
-    values = msgspec.structs.astuple(start)
-    return kind(*values[:_TASK], task, *values[_TASK + 1 :])
+def _started(start: Any, task: TaskSpec) -> RunStarted:
+    values = list(_others(start))
+    values.insert(_TASK, task)
+    return RunStarted(*values)
