@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from samovar.core.actions import ABORTED
 from samovar.core.messages import (
@@ -33,7 +33,7 @@ from samovar.core.messages import (
 )
 from samovar.core.pools import LEASE, Pools
 from samovar.engine.adoption import Adoption
-from samovar.engine.cache import Cache, OpenScribe
+from samovar.engine.cache import Cache
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew, pool_of
 from samovar.engine.hub import Hub
@@ -41,28 +41,15 @@ from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
-from samovar.engine.scribe import Scribe
+from samovar.engine.remembers import Remembers
 from samovar.engine.succession import Succession
-from samovar.engine.vault import Cellar, Vault
+from samovar.engine.vault import Vault
 from samovar.engine.work import Called, Outcome, Run, Work
 from samovar.entries import Change
 from samovar.model import RUNNING, Environment, Phase, PoolStats, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
-
-
-def _nobody() -> Scribe | None:
-    return None
-
-
-class Remembers(NamedTuple):
-    """What an engine is given to remember with. ``scribe``: writes every run down; ``open_scribe``: gives, in a thread,
-    who writes and finds the results of cached calls; ``cellar``: has the large values of both."""
-
-    scribe: Scribe | None = None
-    open_scribe: OpenScribe = _nobody
-    cellar: Cellar | None = None
 
 
 class Engine:
@@ -141,7 +128,7 @@ class Engine:
     def start(self, called: Called, run: Run, homes: Homes | None = None) -> int:
         """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps the task."""
         task = run.task = called.task
-        pool = self._pool(task, run, self._homes if homes is None else homes)
+        pool = self.pool_for(task, run, homes)
         work = Work(task, pool, run, run.number(), called.body, called.blobs)
         if self._scribe is not None:
             if called.blobs and not run.is_resumed:
@@ -263,20 +250,14 @@ class Engine:
             self._open(name, environment)
         return name
 
-    def settle(self, work: Work, outcome: frames.Done | frames.Failed) -> None:
-        """Somebody asks for an action that has ended, which is not written down yet."""
-        number = self.enter(work)
-        if isinstance(outcome, frames.Failed):
-            self._settle(Settle(number, Phase.FAILED, failure=outcome.failure))
-        else:
-            work.result, work.result_blobs = outcome.body, outcome.blobs
-            self._settle(Settle(number, Phase.SUCCEEDED))
-        self._deliver(Deliver(number))
+    def end(self, command: Settle) -> None:
+        """An action has ended with another engine, and somebody asks for it."""
+        self._settle(command)
+        self._deliver(Deliver(command.action))
 
-    def pool_for(self, task: TaskSpec, run: Run) -> str:
-        return self._pool(task, run, self._homes)
-
-    def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
+    def pool_for(self, task: TaskSpec, run: Run, homes: Homes | None = None) -> str:
+        """``homes``: of whoever keeps the task."""
+        homes = self._homes if homes is None else homes
         known = homes.get(id(task))
         if known is not None:
             return known[1]
@@ -357,7 +338,7 @@ class Engine:
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
         run = parent.run
-        work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
+        work = Work(declared, self.pool_for(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
         work.context = parent.context if frame.context is None else frame.context

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from samovar import config, errors
 from samovar.engine.adoption import Past, Unfinished, Wanted
-from samovar.engine.engine import Remembers
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.vault import Cellar
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted

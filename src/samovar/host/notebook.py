@@ -12,7 +12,7 @@ import socket
 import time
 
 from samovar import config, errors
-from samovar.engine.engine import Remembers
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.vault import Cellar
 from samovar.entries import Health, RunEnded, RunQuery

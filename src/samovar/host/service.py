@@ -27,6 +27,7 @@ from samovar.host.memory import Memory
 from samovar.host.places import OUTLIVE, ServicePlaces
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
+from samovar.ports import Report
 
 GRACE = 10.0
 """Seconds that what runs has to end after SIGTERM."""
@@ -51,14 +52,7 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
 
         where = config.journal()
         memory = Memory(where, say) if where else None
-        remembers = memory.remembers if memory is not None else None
-        places = ServicePlaces()
-        succession = places.succession(OUTLIVE if memory is not None else 0.0)
-
-        def on_log(label: str, _: str, text: str) -> None:
-            _say_lines(say, label, text)
-
-        station = Station(report, on_log, places, driver, remembers, succession)
+        station = _station(say, report, driver, memory)
         bundles = Bundles(config.state_folder() / "bundles")
         desk = Desk(bundles, station, memory.digests if memory is not None else set)
         station.engine.clients.keep_code(desk)
@@ -66,7 +60,6 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
         station.engine.clients.hold()
-        address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
         gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
@@ -102,6 +95,18 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
             if memory is not None:
                 memory.close()
         say("ended")
+
+
+def _station(say: Report, report: Report, driver: str, memory: Memory | None) -> Station:
+    """In places where the next service finds what this one leaves behind when it is killed."""
+
+    def on_log(label: str, _: str, text: str) -> None:
+        _say_lines(say, label, text)
+
+    places = ServicePlaces()
+    succession = places.succession(OUTLIVE if memory is not None else 0.0)
+    remembers = memory.remembers if memory is not None else None
+    return Station(report, on_log, places, driver, remembers, succession)
 
 
 def start(driver: str = "", wanted: Wanted = AS_SET) -> RemoteHost:

@@ -1,0 +1,22 @@
+"""What an engine is given to remember with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from samovar.engine.cache import OpenScribe
+from samovar.engine.scribe import Scribe
+from samovar.engine.vault import Cellar
+
+
+def _nobody() -> Scribe | None:
+    return None
+
+
+class Remembers(NamedTuple):
+    """``scribe`` writes every run down; ``open_scribe`` gives, in a thread, who writes and finds the results of cached
+    calls; ``cellar`` has the large values of both."""
+
+    scribe: Scribe | None = None
+    open_scribe: OpenScribe = _nobody
+    cellar: Cellar | None = None
