@@ -231,7 +231,7 @@ class Failure(msgspec.Struct, frozen=True):
 class Exit(msgspec.Struct, frozen=True):
     """How a replica ended, as its driver saw it."""
 
-    code: int | None = None  # exit status; None when a signal ended it
+    code: int | None = None  # exit status; None when a signal ended it, or how it ended is not known
     signal: int | None = None
     out_of_memory: bool = False
     output: str = ""  # the end of what it wrote to stdout and stderr outside of tasks
@@ -246,6 +246,8 @@ class Exit(msgspec.Struct, frozen=True):
                 return f"was killed by {signal.Signals(self.signal).name}"
             except ValueError:
                 return f"was killed by signal {self.signal}"
+        if self.code is None:  # only its parent is told how, and that was an engine that is gone
+            return "ended, and how is not known, since an earlier engine had started it"
         return f"exited with code {self.code}"
 
 

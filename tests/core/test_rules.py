@@ -936,7 +936,7 @@ def test_an_attempt_that_raised_and_is_retried_is_told_before_the_next() -> None
     bench.pool(ready=1)
     action = bench.submit(retry=Retry(1))
     commands = bench.pools.handle(Finished(bench.epoch(action), BOOM), bench.now)
-    assert commands == [Retried(action, 2, BOOM), Assign("p-1", action, 3, 2, cold=False)]
+    assert commands == [Retried(action, 2, BOOM), Assign("p-1", action, 3, 2, cold=False, failures=1)]
     assert [type(c) for c in bench.pools.handle(Finished(3, BOOM), bench.now)] == [Settle, Deliver]
 
 

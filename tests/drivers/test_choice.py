@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,8 @@ from samovar.drivers.fake import FakeDriver
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import InitializationError
 from samovar.model import Environment, ImageSpec, ImageStep
+from tests.conformance.driver.earlier import Earlier
+from tests.conformance.driver.worlds import SECONDS
 
 PLAIN = Environment("plain", image=ImageSpec(steps=(ImageStep("pip", ("numpy",)), ImageStep("env", ("A=1",)))))
 APT = Environment("apt", image=ImageSpec(steps=(ImageStep("apt", ("git",)),)))
@@ -88,6 +91,55 @@ def test_drivers_by_name():
     assert isinstance(open_driver("process", "", ""), ProcessDriver)
     with pytest.raises(InitializationError, match=r"no driver 'docker'; choose one of auto, process, container"):
         open_driver("docker", "/engine", "/blobs")
+
+
+@pytest.mark.parametrize("name", ["auto", "container", "process"])
+def test_survivors_are_found_whatever_the_driver_is_now(name, tmp_path):
+    earlier = Earlier("process", tmp_path / "processes", "sleep", ("a", "b"))
+    earlier.kill()
+
+    async def test() -> None:
+        driver = open_driver(name, "/engine", "/blobs", home=tmp_path)
+        waiting = asyncio.create_task(driver.wait("a"))
+        await driver.stop("a", SECONDS)
+        assert (await waiting).output == "ready\n"
+        await driver.close()
+
+    asyncio.run(asyncio.wait_for(test(), 3 * SECONDS))
+    assert not any(tmp_path.iterdir())
+
+
+def test_one_of_two_kinds_has_the_survivor():
+    async def test() -> None:
+        for driver in (auto.processes, auto.containers):
+            await driver.start(f"of-{id(driver)}", PLAIN, {})
+        auto.driver.containers()
+        for driver in (auto.processes, auto.containers):
+            waiting = asyncio.create_task(auto.driver.wait(f"of-{id(driver)}"))
+            await auto.driver.stop(f"of-{id(driver)}", 1)
+            assert (await waiting).signal == signal.SIGTERM
+        with pytest.raises(LookupError, match="no replica 'nobody'"):
+            await auto.driver.wait("nobody")
+        await auto.driver.close()
+
+    auto = Auto("Podman 4")
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(("name", "expected"), [("process", (["r"], [])), ("container", ([], ["r"]))])
+def test_with_survivors_of_the_other_kind_a_name_still_says_what_is_started(name, expected):
+    processes, containers = FakeDriver(), FakeDriver()
+
+    async def nobody() -> str:
+        raise AssertionError("asked without need")
+
+    async def test() -> None:
+        driver = AutoDriver(processes, lambda: containers, nobody, name)
+        await driver.start("r", APT, {})
+        await driver.close()
+
+    asyncio.run(test())
+    assert (processes.started, containers.started) == expected
 
 
 def test_containers_without_their_library_say_what_to_install(monkeypatch):

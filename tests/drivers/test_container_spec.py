@@ -95,3 +95,14 @@ def test_only_blobs_are_writable_and_only_as_deep_as_needed():
 def test_the_engines_choice_of_a_network_stands_unless_the_environment_names_one():
     assert "NetworkMode" not in asked(Environment("e"))["HostConfig"]
     assert asked(Environment("e", network="none"))["HostConfig"]["NetworkMode"] == "none"
+
+
+def test_an_orphan_is_one_of_this_machine_that_nobody_will_come_for(tmp_path):
+    own = spec.labels("r", Environment("e"), "engine")
+    there, gone = str(tmp_path), str(tmp_path / "gone")
+    assert spec.is_orphan({**own, spec.LOCK: gone})
+    assert spec.is_orphan({**own, spec.FOLDER: gone})
+    assert not spec.is_orphan({**own, spec.FOLDER: there})
+    assert not spec.is_orphan({**own, spec.FOLDER: f"{__file__}/below"})  # that cannot be known
+    for elsewhere in ({**own, spec.HOST: "elsewhere"}, {}):
+        assert not spec.is_orphan({**elsewhere, spec.LOCK: gone})

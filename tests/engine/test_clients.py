@@ -25,18 +25,24 @@ SECONDS = 10.0
 class Talk:
     """An engine with a socket for clients, and peers of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, blobs: str = "/blobs") -> None:
         self.keeper = FakeKeeper()
-        self.engine = Engine(self.keeper, str(folder), "/blobs", lambda *_: None)  # type: ignore[arg-type]
+        self.engine = Engine(self.keeper, str(folder), blobs, lambda *_: None)  # type: ignore[arg-type]
         self.engine.clients.driver = "fake"
         self.address = str(folder / "service.sock")
         self.engine.hub.listen(self.address, "client")
 
-    def peer(self, address: str, session: Any) -> Peer:
-        return Peer(self.engine, address, session)
+    def peer(self, where: str | socket.socket, session: Any) -> Peer:
+        return Peer(self.engine, where, session)
 
     def client(self) -> Peer:
         return self.peer(self.address, client_session())
+
+    def stranger(self) -> Peer:
+        """A client of another host, as the gate hands it over."""
+        ours, theirs = socket.socketpair()
+        self.engine.clients.admit(theirs)
+        return self.peer(ours, client_session())
 
     def replica(self) -> Peer:
         """The replica that was asked for, ready."""
@@ -48,11 +54,14 @@ class Talk:
 
 
 class Peer:
-    def __init__(self, engine: Engine, address: str, session: Any) -> None:
+    def __init__(self, engine: Engine, where: str | socket.socket, session: Any) -> None:
         self.engine = engine
         self.session = session
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(address)
+        if isinstance(where, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.connect(where)
+        else:
+            self.socket = where
         self.socket.setblocking(False)
 
     def say(self, *batch: Any) -> None:

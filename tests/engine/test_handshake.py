@@ -22,6 +22,7 @@ SECONDS = 10.0
 
 class FakeKeeper:
     def __init__(self) -> None:
+        self.adopted: list[str] = []
         self.boots: list[dict[str, str]] = []
         self.stops: list[tuple[str, float]] = []
         self.prepared: list[Environment] = []
@@ -30,6 +31,9 @@ class FakeKeeper:
 
     def start(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Any) -> None:
         self.boots.append(boot)
+
+    def adopt(self, replica: str, environment: Environment, watcher: Any) -> None:
+        self.adopted.append(replica)
 
     def stop(self, replica: str, grace: float) -> None:
         self.stops.append((replica, grace))

@@ -30,7 +30,7 @@ import numpy as np
 import samovar as flyte
 
 env = flyte.TaskEnvironment(name="kept", reusable=flyte.ReusePolicy(replicas=2, concurrency=20, idle_ttl=600))
-HOME = pathlib.Path(__file__).parent
+HOME = pathlib.Path("__HOME__")
 
 def note(line: str) -> None:
     with open(HOME / "notes", "a") as file:
@@ -158,9 +158,9 @@ def test_a_result_is_there_for_the_next_call_and_the_next_process(home: Home) ->
 
 def test_other_code_is_another_version(home: Home) -> None:
     assert home.run("double", "--x", "3") == "6"
-    home.script.write_text(PROGRAM.replace("return 2 * x", "return 20 * x"))
+    home.write(PROGRAM.replace("return 2 * x", "return 20 * x"))
     assert home.run("double", "--x", "3") == "60"
-    home.script.write_text(PROGRAM.replace("return 2 * x", "return 2  *  x  # a comment"))
+    home.write(PROGRAM.replace("return 2 * x", "return 2  *  x  # a comment"))
     assert home.run("double", "--x", "3") == "6"
     assert home.notes() == ["double 3"] * 2
 
@@ -273,7 +273,7 @@ def test_inputs_that_have_no_key_run_and_that_is_said_once(home: Home) -> None:
     async def gives() -> int:
         return await takes(lambda: 1) + await takes(lambda: 1)
     """)
-    home.script.write_text(program)
+    home.write(program)
     done = home.samovar("run", str(home.script), "gives")
     assert done.stdout.strip() == "2"
     assert done.stderr.count("is not cached for some of its calls") == 1
@@ -306,7 +306,7 @@ import asyncio, pathlib
 import numpy as np
 import samovar as flyte
 env = flyte.TaskEnvironment(name="long", reusable=flyte.ReusePolicy(replicas=2, concurrency=20, idle_ttl=600))
-HOME = pathlib.Path(__file__).parent
+HOME = pathlib.Path("__HOME__")
 
 def note(line: str) -> None:
     with open(HOME / "notes", "a") as file:

@@ -206,3 +206,24 @@ def test_a_replica_that_is_stopped_loses_its_lease(tmp_path: Path) -> None:
     bad = home.python(str(home.script), SAMOVAR_LEASE="soon")
     assert bad.returncode == 1
     assert "SAMOVAR_LEASE='soon': it must be a number of seconds" in bad.stderr
+
+
+BUSY = """
+import os, samovar as flyte
+env = flyte.TaskEnvironment(name="busy", reusable=flyte.ReusePolicy(replicas=1))
+@env.task
+async def pid() -> int:
+    return os.getpid()
+@env.task
+async def computes() -> int:
+    sum(range(2 * 10**8))  # one call of C code, which holds the lock for several seconds
+    return os.getpid()
+if __name__ == "__main__":
+    print(flyte.run(pid).result() == flyte.run(computes).result() == flyte.run(pid).result())
+"""
+
+
+def test_a_replica_that_computes_without_a_beat_keeps_its_lease(tmp_path: Path) -> None:
+    home = services.Home(tmp_path, BUSY)
+    done = home.python(str(home.script), SAMOVAR_LEASE="2.5")
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -24,7 +24,7 @@ from samovar import errors
 
 env = flyte.TaskEnvironment(name="opts", reusable=flyte.ReusePolicy(replicas=2, concurrency=8, idle_ttl=600))
 one = flyte.TaskEnvironment(name="one", reusable=flyte.ReusePolicy(replicas=1, idle_ttl=600))
-HOME = pathlib.Path(__file__).parent
+HOME = pathlib.Path("__HOME__")
 
 def note(line: str) -> None:
     with open(HOME / "notes", "a") as file:
@@ -381,7 +381,7 @@ def test_what_has_not_ended_within_the_grace_is_run_by_the_next_service(home: Ho
 
 def test_a_full_disk_stops_the_record_and_says_so_and_nothing_is_lost(home: Home, begin: Begin, tmp_path: Path) -> None:
     """The folder of large values cannot be written to; then it can."""
-    home.script.write_text(
+    home.write(
         "import numpy as np\nimport samovar as flyte\n"
         "env = flyte.TaskEnvironment(name='big', reusable=flyte.ReusePolicy(replicas=1, idle_ttl=600))\n"
         "@env.task(cache='auto')\nasync def ones(n: int) -> np.ndarray:\n    return np.ones(n)\n"

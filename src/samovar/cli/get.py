@@ -51,7 +51,7 @@ def abort(run: str, reason: str) -> None:
     from samovar.host import service  # only here: what reads needs no service
 
     with errors_are_messages():
-        running = service.find()
+        running = service.at("")
         if running is None:
             raise click.ClickException("no service runs, and so no run that could be aborted")
         found = running.abort_run(run, reason)

@@ -51,6 +51,39 @@ class Answered(_Message, frozen=True):
     action: int
 
 
+class Held(_Message, frozen=True):
+    """An execution on a replica that is adopted. ``waits``: it has called tasks and has no answer yet."""
+
+    action: int
+    epoch: int
+    attempt: int
+    waits: bool
+
+
+class Adopt(_Message, frozen=True):
+    """A replica that another engine has started lives on, with what it runs. Nobody has asked for these actions yet."""
+
+    pool: str
+    replica: str
+    is_ready: bool
+    executions: tuple[Held, ...] = ()
+
+
+class Claim(_Message, frozen=True):
+    """Somebody asks for an action that an adopted replica runs: in place of ``Submit``.
+
+    ``age``: seconds since it was asked for first; ``ran``: since its attempt began; ``failures``: of its own before.
+    """
+
+    action: int
+    parent: int = 0
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    age: float = 0.0
+    ran: float = 0.0
+    failures: int = 0
+
+
 class ReplicaReady(_Message, frozen=True):
     replica: str
 
@@ -84,10 +117,11 @@ class Finished(_Message, frozen=True):
 
 
 class Abort(_Message, frozen=True):
-    """Nobody wants this action, nor anything below it, any more."""
+    """Nobody wants this action, nor anything below it, any more. ``superseded``: not this attempt, as in ``Settle``."""
 
     action: int
     reason: str = ""
+    superseded: bool = False
 
 
 class Drain(_Message, frozen=True):
@@ -114,6 +148,8 @@ class Tick(_Message, frozen=True):
 Event = (
     OpenPool
     | Submit
+    | Adopt
+    | Claim
     | Enqueue
     | Answered
     | ReplicaReady

@@ -21,7 +21,11 @@ STOP_GRACE = 5.0
 
 
 class Pool:
-    def __init__(self, name: str, settings: PoolSettings, out: list[Command], assign: Callable[..., None]) -> None:
+    """``prefix``: of the part of a replica's name that is its own."""
+
+    def __init__(
+        self, name: str, settings: PoolSettings, out: list[Command], assign: Callable[..., None], prefix: str = ""
+    ) -> None:
         self.name = name
         self.settings = settings
         self.replicas: dict[str, Replica] = {}
@@ -48,6 +52,7 @@ class Pool:
         self._out = out
         self._assign = assign
         self._named = 0
+        self._prefix = prefix
 
     # the queue
 
@@ -195,7 +200,7 @@ class Pool:
             self._tell(usable + missing, scaling.load(self.settings, self.active, self.queued))
         for _ in range(missing):
             self._named += 1
-            replica = Replica(f"{self.name}-{self._named}", self, now)
+            replica = Replica(f"{self.name}-{self._prefix}{self._named}", self, now)
             self.replicas[replica.id] = replica
             self.starting += 1
             self._out.append(StartReplica(self.name, replica.id))
@@ -226,6 +231,19 @@ class Pool:
         self.failed_starts = 0
         self.retry_at = 0.0
         self.roster.add(replica)
+
+    def adopt(self, name: str, is_ready: bool, now: float) -> Replica:
+        """A replica that this pool has not started."""
+        replica = self.replicas[name] = Replica(name, self, now)
+        self.awake = True
+        self.busy_at = now
+        if is_ready:
+            replica.stage = READY
+            self.ready += 1
+            self.roster.add(replica)
+        else:
+            self.starting += 1
+        return replica
 
     def drain(self, replica: Replica) -> None:
         """Nothing new for this replica; it ends when its last execution has."""
@@ -314,10 +332,10 @@ class Pool:
     def configure(self, settings: PoolSettings, now: float) -> None:
         """Range and lifetimes change at once; concurrency and max_tasks belong to the version and do not."""
         self.settings = settings
-        self._shrink()
+        self.shrink()
         self.dispatch(now)
 
-    def _shrink(self) -> None:
+    def shrink(self) -> None:
         surplus = self.ready + self.starting - self.settings.max_replicas
         usable = [r for r in self.replicas.values() if r.stage is not DRAINING]
         if surplus > 0:

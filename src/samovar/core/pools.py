@@ -10,12 +10,15 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from samovar.core import adoption
 from samovar.core.actions import ABORTED, Action
 from samovar.core.messages import (
     Abort,
+    Adopt,
     Answered,
     Assign,
     Cancel,
+    Claim,
     ClosePool,
     Command,
     Deliver,
@@ -39,9 +42,12 @@ from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution,
 from samovar.core.scaling import START_ATTEMPTS
 from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats
 
-LEASE = 30.0
-"""Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
-looks the same from outside, so this is generous; a process or a connection that ends is seen at once."""
+LEASE = 9.0
+"""Seconds without a sign of life after which a replica is given up: it is stopped, hung or frozen. Code that holds the
+interpreter lock gives one as well (``engine.pulse``), and a process or a connection that ends is seen at once."""
+
+EPOCHS = 1 << 40
+"""Epochs that one engine may give."""
 
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
@@ -59,17 +65,22 @@ _TIMEOUT_TEXT = {
 
 
 class Pools:
-    def __init__(self, lease: float = LEASE) -> None:
+    """``era``: the how manieth engine of its line this is; none gives the name or the epoch of another one."""
+
+    def __init__(self, lease: float = LEASE, era: int = 0) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}
         self._out: list[Command] = []
-        self._epoch = 0
+        self._epoch = era * EPOCHS
+        self._prefix = f"{era}." if era else ""  # of the names of replicas
         self._lease = lease
         self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
+            Adopt: lambda event, now: adoption.adopt(self, event, now),
+            Claim: lambda event, now: adoption.claim(self, event, now),
             Enqueue: self._enqueue,
             Answered: self._answered,
             ReplicaReady: self._replica_ready,
@@ -104,7 +115,7 @@ class Pools:
     def _open_pool(self, event: OpenPool, now: float) -> None:
         pool = self.pools.get(event.pool)
         if pool is None:
-            self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
+            self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign, self._prefix)
         else:
             pool.drained = pool.superseded = False
             pool.configure(event.settings, now)
@@ -115,16 +126,13 @@ class Pools:
         if event.parent and (parent is None or parent.execution is None):
             self._out += (Settle(event.action, Phase.ABORTED, failure=ABORTED), Deliver(event.action))
             return
-        action = self.actions[event.action] = Action(event.action, pool, parent, event.retry, event.timeouts)
-        if parent is not None and parent.execution is not None:
-            if parent.children is None:
-                parent.children = set()
-            parent.children.add(action)
-            self._park(parent.execution, now)
+        action = self.actions[event.action] = Action(event.action, pool, None, event.retry, event.timeouts)
+        if parent is not None:
+            self.nest(action, parent, now)
         if event.timeouts.max_queued_time is not None:
-            self._timer(now + event.timeouts.max_queued_time, event.action, "queue")
+            self.timer(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
-            self._timer(now + event.timeouts.deadline, event.action, "deadline")
+            self.timer(now + event.timeouts.deadline, event.action, "deadline")
         if event.waits:
             pool.suspend(action)
             return
@@ -210,7 +218,7 @@ class Pools:
             else:
                 self._attempt_failed(action, event.failure, Phase.FAILED, event.epoch, now)
         if replica.resuming:
-            self._resume(replica)
+            self.resume(replica)
         pool.freed(replica)
         pool.dispatch(now)
 
@@ -218,7 +226,9 @@ class Pools:
         action = self.actions.get(event.action)
         if action is not None:
             failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
-            self._settle(action, Phase.ABORTED, now, 0, failure)
+            if event.superseded:
+                self._abort_children(action, now, superseded=True)
+            self.abort(action, now, failure)
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
@@ -258,7 +268,7 @@ class Pools:
         action.phase = RUNNING
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
-            self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
+            self.timer(now + action.timeouts.max_runtime, self._epoch, "run")
         self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold, action.failures))
 
     def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
@@ -271,7 +281,7 @@ class Pools:
         delay = action.retry.delay(action.failures)
         if delay > 0:
             action.pool.suspend(action)
-            self._timer(now + delay, action.id, "retry")
+            self.timer(now + delay, action.id, "retry")
         else:
             action.pool.requeue(action, now, False)
 
@@ -305,7 +315,7 @@ class Pools:
         execution.action.execution = None
         self._hand_over(execution)
         self._out.append(Cancel(execution.replica.id, execution.epoch))
-        self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
+        self.timer(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
         execution = self.executions.get(epoch)
@@ -315,6 +325,15 @@ class Pools:
 
     # parents and children
 
+    def nest(self, action: Action, parent: Action, now: float) -> None:
+        """The action is a child of one that runs."""
+        assert parent.execution is not None
+        action.parent = parent
+        if parent.children is None:
+            parent.children = set()
+        parent.children.add(action)
+        self._park(parent.execution, now)
+
     def _park(self, execution: Execution, now: float) -> None:
         """It has an unfinished child: its slot is free for others."""
         if execution.hold is ACTIVE:
@@ -322,7 +341,7 @@ class Pools:
             execution.ever_parked = True
             replica = execution.replica
             replica.pool.release(replica, now)
-            self._resume(replica)
+            self.resume(replica)
             replica.pool.freed(replica)
             replica.pool.dispatch(now)
         elif execution.hold is RESUMING:
@@ -330,7 +349,7 @@ class Pools:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
-    def _resume(self, replica: Replica) -> None:
+    def resume(self, replica: Replica) -> None:
         """Executions whose children are done come before anything new."""
         while replica.resuming and replica.pool.has_slot(replica):
             execution = replica.resuming.popleft()
@@ -343,6 +362,9 @@ class Pools:
         if execution.held:
             self._out.append(Deliver(execution.held))
             execution.held = 0
+
+    def abort(self, action: Action, now: float, failure: Failure = ABORTED) -> None:
+        self._settle(action, Phase.ABORTED, now, 0, failure)
 
     def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
         self._end(action, phase, now, epoch, failure)
@@ -362,7 +384,7 @@ class Pools:
         execution.hold = RESUMING
         execution.held = action.id
         execution.replica.resuming.append(execution)
-        self._resume(execution.replica)
+        self.resume(execution.replica)
 
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
         self._leave(action, phase, now, failure)
@@ -416,5 +438,5 @@ class Pools:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
-    def _timer(self, when: float, number: int, kind: str) -> None:
+    def timer(self, when: float, number: int, kind: str) -> None:
         heapq.heappush(self._timers, (when, number, kind))

@@ -10,10 +10,12 @@ import contextlib
 import glob
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from samovar.drivers import private
 from samovar.errors import ReplicaStartError
 from samovar.model import Bundle, Environment, Limits
 
@@ -22,6 +24,9 @@ REPLICA = "samovar.replica"
 ENVIRONMENT = "samovar.environment"
 HOST = "samovar.host"  # where the lock is
 LOCK = "samovar.lock"  # a file that is locked as long as the engine of this container lives
+FOLDER = (
+    "samovar.folder"  # in place of a lock: it is there as long as this container may be wanted, with or without one
+)
 
 HOME = "/home/samovar"
 CODE = "/opt/samovar-code"
@@ -105,23 +110,43 @@ class Shared:
     blobs: str = ""
 
 
-def labels(replica: str, environment: Environment, engine: str, lock: Path) -> dict[str, str]:
-    """By these a replica is found, and it is told whether its engine still lives."""
+class File(NamedTuple):
+    """What a replica is given of its own."""
+
+    here: str
+    there: str  # in the container
+    writable: bool = False
+
+
+def labels(replica: str, environment: Environment, engine: str) -> dict[str, str]:
+    """By these a replica is found; a lock or a folder, which tells whether it is wanted, is the driver's to add."""
     return {
         ENGINE: engine,
         REPLICA: replica,
         ENVIRONMENT: environment.name,
         HOST: socket.gethostname(),
-        LOCK: str(lock),
     }
 
 
-def config(
-    environment: Environment, image: Image, user: User, shared: Shared, files: list[tuple[str, str]]
-) -> dict[str, Any]:
-    """All but the labels and the command. ``files``: (path here, path in the container), read-only."""
+def is_orphan(labels: Mapping[str, str]) -> bool:
+    """Whether the container that is labelled so was left behind on this machine, and nobody will come for it."""
+    if labels.get(HOST) != socket.gethostname():
+        return False
+    if FOLDER in labels:
+        try:
+            os.stat(labels[FOLDER])
+        except FileNotFoundError:
+            return True
+        except OSError:  # somebody else's
+            return False
+        return False
+    return not private.is_in_use(Path(labels.get(LOCK, "/")))
+
+
+def config(environment: Environment, image: Image, user: User, shared: Shared, files: list[File]) -> dict[str, Any]:
+    """All but the labels and the command."""
     limits = environment.limits
-    mounts = [_bind(here, there, True) for here, there in files]
+    mounts = [_bind(file.here, file.there, not file.writable) for file in files]
     mounts += [_bind(path, path, True) for path in (*code(environment.bundle), *filter(None, [shared.folder]))]
     mounts += [_bind(path, path, False) for path in filter(None, [shared.blobs])]
     mounts += [_bind(path, CODE, True) for path in filter(None, [environment.bundle.folder])]

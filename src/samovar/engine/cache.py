@@ -78,6 +78,14 @@ class Cache:
             self._leaders.add(work)
         self._ask(work)
 
+    def lead(self, work: Work) -> None:
+        """It runs already, on a replica that was adopted."""
+        call = work.cached
+        assert call is not None
+        if call.alone and not call.replace and call.key not in self._lanes:
+            self._lanes[call.key] = []
+            self._leaders.add(work)
+
     def settled(self, work: Work) -> None:
         """The action has its final phase; called before anybody gets the result."""
         call = work.cached

@@ -7,6 +7,7 @@ of it waits, logs or touches a file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -32,14 +33,17 @@ from samovar.core.messages import (
     Tick,
 )
 from samovar.core.pools import LEASE, Pools
+from samovar.engine.adoption import Adoption
 from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
-from samovar.engine.crew import Crew
+from samovar.engine.crew import Crew, pool_of
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
 from samovar.engine.recall import Recall
+from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
+from samovar.engine.succession import Succession
 from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Outcome, Run, Work
 from samovar.entries import Change
@@ -76,22 +80,25 @@ class Engine:
         on_log: OnLog,
         lease: float = LEASE,
         memory: Remembers | None = None,
+        succession: Succession | None = None,
     ) -> None:
+        succession = succession or Succession(secret=os.urandom(32))
         self.hub = Hub(self)
         self.clients = Clients(self)
         address = os.path.join(folder, "engine.sock")
-        self.hub.listen(address, "replica")
-        self.crew = Crew(self, keeper, address)
+        self.crew = Crew(self, keeper, address, succession)
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
         memory = memory or Remembers()
         self._scribe = memory.scribe
+        self._receipts = Receipts(self._scribe, self.send) if self._scribe is not None and succession.outlive else None
+        self.adoption = Adoption(self, self._scribe)
         self.vault = Vault(keeper, blobs, memory.cellar)
         self.discard = self.vault.discard
-        self._cache = Cache(self, keeper, self.vault, memory.open_scribe)
+        self.cache = Cache(self, keeper, self.vault, memory.open_scribe)
         self._recall = Recall(self, keeper, self.vault)
-        self._pools = Pools(lease)
+        self._pools = Pools(lease, succession.era)
         self._works: dict[int, Work] = {}  # by action
         self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
@@ -120,6 +127,11 @@ class Engine:
             Scaled: self._scaled,
             ClosePool: self._close_pool,
         }
+        self.adoption.expect(succession.survivors)
+        self.crew.expect(succession.survivors)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)  # of an engine that was killed
+        self.hub.listen(address, "replica")
 
     # for people
 
@@ -139,7 +151,7 @@ class Engine:
                 self.vault.hold_for_journal(called.blobs)
             self._scribe.begin(work, is_new=not run.is_resumed)
         if called.cached is not None:
-            self._cache.admit(work, called.cached)
+            self.cache.admit(work, called.cached)
         return self.submit(work, 0)
 
     def prepare(self, environments: tuple[Environment, ...]) -> None:
@@ -190,17 +202,21 @@ class Engine:
         """Give the journal what is written down."""
         if self._scribe is not None:
             self._scribe.hand_over()
-        self._cache.hand_over()
+        self.cache.hand_over()
 
     def tick(self) -> None:
-        self._cache.hand_over()
+        self.cache.hand_over()
+        if self._receipts is not None:
+            self._receipts.issue(self.crew.links.values())
+        self.adoption.expire()
+        self.crew.tick()
         self.handle(Tick())
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
         self.hand_over()
-        self._scribe = None
-        self._cache.fall_silent()
+        self._scribe = self._receipts = None
+        self.cache.fall_silent()
 
     @property
     def keeps_runs(self) -> bool:
@@ -225,15 +241,43 @@ class Engine:
 
     def submit(self, work: Work, parent: int) -> int:
         """A new action, called by the action ``parent``, or by whoever started the run (0)."""
+        number = self.enter(work)
+        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts, work.cached is not None))
+        if work.cached is not None:
+            self.cache.decide(work)
+        return number
+
+    # for what survivors hold
+
+    def enter(self, work: Work) -> int:
+        """Give it a number, as an action of this engine."""
         self._actions = number = self._actions + 1
         self._works[number] = work
         work.action = number
-        if work.link is not None:
+        if work.call:
+            assert work.link is not None
             work.link.calls[work.call] = number
-        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts, work.cached is not None))
-        if work.cached is not None:
-            self._cache.decide(work)
         return number
+
+    def reopen(self, replica: str, environment: Environment) -> str:
+        """The pool of a replica that another engine has started."""
+        name = pool_of(replica)
+        if name not in self.environments:
+            self._open(name, environment)
+        return name
+
+    def settle(self, work: Work, outcome: frames.Done | frames.Failed) -> None:
+        """Somebody asks for an action that has ended, which is not written down yet."""
+        number = self.enter(work)
+        if isinstance(outcome, frames.Failed):
+            self._settle(Settle(number, Phase.FAILED, failure=outcome.failure))
+        else:
+            work.result, work.result_blobs = outcome.body, outcome.blobs
+            self._settle(Settle(number, Phase.SUCCEEDED))
+        self._deliver(Deliver(number))
+
+    def pool_for(self, task: TaskSpec, run: Run) -> str:
+        return self._pool(task, run, self._homes)
 
     def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
@@ -251,11 +295,14 @@ class Engine:
             run.pools = tuple({*run.pools, name})
         known = self.environments.get(name)
         if known is None or known.settings != environment.settings:
-            self.environments[name] = environment
-            if self._scribe is not None:
-                self._scribe.opened(name, environment)
-            self.handle(OpenPool(name, environment.settings))
+            self._open(name, environment)
         return name
+
+    def _open(self, name: str, environment: Environment) -> None:
+        self.environments[name] = environment
+        if self._scribe is not None:
+            self._scribe.opened(name, environment)
+        self.handle(OpenPool(name, environment.settings))
 
     def received(self, link: Link, batch: list[Any]) -> None:
         if link.role == "client":
@@ -266,6 +313,9 @@ class Engine:
             if not batch:
                 return
             self.crew.hello(link, batch.pop(0))
+        if link.told is not None:
+            self.adoption.hear(link, batch)
+            return
         for frame in batch:
             handler = on_frame.get(type(frame))
             if handler is None or not link.is_known:
@@ -292,17 +342,18 @@ class Engine:
             link.calls[frame.call] = 0
             self.vault.adopt(frame.blobs, lambda: self._called_apart(link, frame))
         else:
-            self._called(link, frame)
+            self.called(link, frame)
 
     def _called_apart(self, link: Link, frame: frames.Submit) -> None:
         if link.calls.pop(frame.call, None) is None or not link.is_open:  # withdrawn meanwhile
             self.discard(frame.blobs)
         else:
-            self._called(link, frame)
+            self.called(link, frame)
         self.flush()
 
-    def _called(self, link: Link, frame: frames.Submit) -> None:
-        parent = link.running.get(frame.parent)
+    def called(self, link: Link, frame: frames.Submit) -> None:
+        """A call, whose large values are in their place."""
+        parent = link.running.get(frame.parent) or self.adoption.ward(frame.parent)
         declared = link.tasks.get(frame.ref)
         if parent is None or parent.epoch != frame.parent or declared is None:
             self.discard(frame.blobs)
@@ -314,14 +365,16 @@ class Engine:
         work.call = frame.call
         work.context = parent.context if frame.context is None else frame.context
         if parent.record is not None and self._scribe is not None:
-            work.record = self._scribe.call(run, parent.record, declared, frame.body)
+            work.record = self._scribe.call(run, parent.record, declared, frame)
             if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
                 if known.failure is not None:
                     self._scribe.failed(work.record)
                 self._recall.answer(link, work, parent.action, known)
                 return
         if frame.cached is not None:
-            self._cache.admit(work, frame.cached)
+            self.cache.admit(work, frame.cached)
+        if run.survivors and self.adoption.claim(work, parent.action):
+            return
         self.submit(work, parent.action)
 
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
@@ -332,19 +385,23 @@ class Engine:
             del link.calls[frame.call]
 
     def _done(self, link: Link, frame: frames.Done) -> None:
+        link.outcomes += 1
         if frame.blobs and link.is_bounded:
-            self.vault.adopt(frame.blobs, lambda: self._finished_apart(link, frame))
+            number = link.outcomes
+            link.apart.add(number)
+            self.vault.adopt(frame.blobs, lambda: self._finished_apart(link, frame, number))
         else:
             self._finished(link, frame)
 
-    def _finished_apart(self, link: Link, frame: frames.Done) -> None:
+    def _finished_apart(self, link: Link, frame: frames.Done, number: int) -> None:
+        link.apart.discard(number)
         self._finished(link, frame)
         self.flush()
 
     def _finished(self, link: Link, frame: frames.Done) -> None:
         work = link.running.pop(frame.epoch, None)
         if work is None:
-            return self.discard(frame.blobs)
+            return self.adoption.finished(link, frame)
         if work.epoch == frame.epoch:
             if work.result_blobs:  # of an attempt whose replica was lost just then
                 self.discard(work.result_blobs)
@@ -355,18 +412,21 @@ class Engine:
         self.handle(Finished(frame.epoch))
 
     def _failed(self, link: Link, frame: frames.Failed) -> None:
+        link.outcomes += 1
         if link.running.pop(frame.epoch, None) is not None:
             self.handle(Finished(frame.epoch, frame.failure))
+        else:
+            self.adoption.finished(link, frame)
 
     def _traced(self, link: Link, frame: frames.Traced) -> None:
-        work = link.running.get(frame.epoch)
+        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
         if work is not None and work.epoch == frame.epoch and work.record is not None and self._scribe is not None:
             self.vault.hold_for_journal(frame.blobs)
             self._scribe.traced(work, work.record, frame)
         self.discard(frame.blobs)
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
-        work = link.running.get(frame.epoch)
+        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
         if work is not None:
             work.run.starter.logged(work.label, frame.stream, frame.text)
         else:
@@ -380,6 +440,11 @@ class Engine:
         work.phase = RUNNING
         if work.link is None:
             work.run.starter.running()
+        record = work.record
+        recalls = False
+        if record is not None:
+            record.assigned(command)
+            recalls = self._scribe is not None and self._scribe.recalls(work.run, record, command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -395,13 +460,13 @@ class Engine:
             work.blobs,
             task.max_inline_io_bytes,
             work.context,
+            (),
+            record.origin if record is not None else None,
         )
-        if work.record is not None:
-            work.record.assigned(command)
-            if self._scribe is not None and self._scribe.recalls(work.run, work.record, command):
-                self._recall.before(self._scribe, work, link, frame)
-                return
-        self.send(link, frame)
+        if recalls and self._scribe is not None:
+            self._recall.before(self._scribe, work, link, frame)
+        else:
+            self.send(link, frame)
 
     def _settle(self, command: Settle) -> None:
         work = self._works[command.action]
@@ -415,7 +480,7 @@ class Engine:
         if self._recall.given:
             self._recall.settled(work)
         if work.cached is not None:
-            self._cache.settled(work)
+            self.cache.settled(work)
         if work.record is not None and self._scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
@@ -432,9 +497,11 @@ class Engine:
         else:
             for pool in work.run.pools:
                 self.handle(Drain(pool))
+            if work.run.survivors:
+                self.adoption.ended(work.run)
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
-            self._cache.ended(work.run, work.phase)
+            self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 
     def _cancel(self, command: Cancel) -> None:

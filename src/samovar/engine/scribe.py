@@ -20,11 +20,12 @@ from samovar.errors import JournalError, SlowDownError
 from samovar.light import msgspec
 from samovar.model import SUCCEEDED, Environment, Failure, Phase, TaskSpec
 from samovar.ports import Journal
+from samovar.wire.frames import Done, Failed, Holds, Origin
 
 if TYPE_CHECKING:
     from samovar.core.messages import Assign
     from samovar.engine.work import Run, Work
-    from samovar.wire.frames import Traced
+    from samovar.wire.frames import Submit, Traced
 
 ROOT = "root"
 """The id of a run's first action."""
@@ -44,8 +45,8 @@ class Record:
     __slots__ = (
         "attempts",
         "called",
-        "calls",
         "cold",
+        "failed_at",
         "failing",
         "failures",
         "forsaken",
@@ -66,9 +67,9 @@ class Record:
         self.started: float | None = None
         self.attempts = 0
         self.failures = 0  # of its own
+        self.failed_at = 0.0  # the last of them
         self.replica = ""
         self.cold = False
-        self.calls: dict[str, int] | None = None  # how often the current attempt has called what
         self.hashes: dict[str, Any] | None = None  # of its id and a task; each call copies one
         self.called = False  # an attempt has called or traced something, and what came of it may be written down
         self.failing: set[str] | None = None  # ids of what it called that have failed
@@ -79,18 +80,24 @@ class Record:
         self.replica = command.replica
         self.cold = command.cold
 
-    def call(self, task: str, body: bytes) -> str:
-        """The id of what it calls."""
-        if self.calls is None or self.hashes is None:
-            self.calls, self.hashes = {}, {}
+    @property
+    def origin(self) -> Origin:
+        """For the replica that has the attempt."""
+        parent = self.parent.id if self.parent is not None else ""
+        return Origin(self.id, parent, self.queued, self.started or 0.0, self.cold, self.failures, self.failed_at)
+
+    def call(self, task: str, body: bytes, ordinal: int) -> str:
+        """The id of what it calls, with these inputs for the ``ordinal``-th time."""
+        self.called = True
+        if self.hashes is None:
+            self.hashes = {}
         begun = self.hashes.get(task)
         if begun is None:
             begun = self.hashes[task] = hashlib.blake2b(f"{self.id} {task} ".encode(), digest_size=12)
         ended = begun.copy()
         ended.update(body)
         called: str = ended.hexdigest()
-        times = self.calls[called] = self.calls.get(called, 0) + 1
-        return f"{called}-{times}" if times > 1 else called
+        return f"{called}-{ordinal}" if ordinal > 1 else called
 
 
 class Scribe:
@@ -100,9 +107,20 @@ class Scribe:
         self._clock = clock
         self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
         self._write: Callable[[Entry], None] = self._entries.append
+        self._handed = 0  # entries that the journal has
         self._noted: dict[Run, str] = {}  # written down for their cached results → their names here
         self.is_slow = False
         """Nothing that is to be written down should be started now. Known anew when a turn ends."""
+
+    @property
+    def written(self) -> int:
+        """Entries so far."""
+        return self._handed + len(self._entries)
+
+    @property
+    def committed(self) -> int:
+        """How many of them are on disk for certain."""
+        return self._handed - self._journal.health().backlog
 
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
@@ -114,26 +132,63 @@ class Scribe:
                 RunStarted(run.name, self.engine, ROOT, work.task, now, work.body, work.blobs, run.context, run.caching)
             )
 
-    def call(self, run: Run, parent: Record, task: TaskSpec, body: bytes) -> Record:
+    def call(self, run: Run, parent: Record, task: TaskSpec, frame: Submit) -> Record:
         """``parent`` calls a task."""
-        action = _free(run, parent.call(task.name, body))
+        action = _free(run, parent.call(task.name, frame.body, frame.ordinal))
         record = Record(action, parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(action, None)) is not None:
             record.forsaken = forsaken[1].forsaken
-            record.called = bool(forsaken[1].calls) or forsaken[1].called
+            record.called = forsaken[1].called
         return record
 
     def recalls(self, run: Run, record: Record, command: Assign) -> bool:
         """Whether the attempt that begins is not the first, and there is something to recall of those before."""
         if command.failures > record.failures:  # tried again because it failed: so is what failed below it
             record.failures = command.failures
+            record.failed_at = self._clock()
             run.taken |= record.failing or NONE
             record.failing = None
-        recalls = record.called or bool(record.calls) or record.id in run.parents
-        if recalls:
-            record.called = True
-            record.calls = None
-        return recalls
+        record.called = record.called or record.id in run.parents
+        return record.called
+
+    def recall(self, held: Holds, replica: str) -> Record:
+        """What an engine before this one knew of an action. Its parent is whoever asks for it."""
+        origin = held.origin
+        record = Record(origin.action, None, origin.queued)
+        record.started = origin.started
+        record.attempts = held.attempt
+        record.replica = replica
+        record.cold = origin.cold
+        record.failures, record.failed_at = origin.failures, origin.failed_at
+        record.called = True  # it may have
+        return record
+
+    def found(self, held: Holds, replica: str, outcome: Done | Failed, run: Run) -> Settled:
+        """Write down an outcome that an engine before this one had taken in, and not written."""
+        origin = held.origin
+        failure = outcome.failure if isinstance(outcome, Failed) else None
+        phase = SUCCEEDED
+        if failure is not None:
+            phase = Phase.ABORTED if failure.code == "CancelledError" else Phase.FAILED
+        body, blobs = (outcome.body, outcome.blobs) if isinstance(outcome, Done) else (b"", ())
+        entry = Settled(
+            held.run,
+            origin.action,
+            origin.parent,
+            held.task,
+            phase,
+            origin.queued,
+            self._clock(),
+            origin.started,
+            held.attempt,
+            replica,
+            origin.cold,
+            result=body,
+            result_blobs=blobs,
+            failure=failure,
+        )
+        self._settle(run, entry)
+        return entry
 
     def settled(self, work: Work, record: Record, superseded: bool) -> None:
         entry = self._entry(work, record)
@@ -142,19 +197,19 @@ class Scribe:
                 record.parent.forsaken = {}
             record.parent.forsaken[record.id] = (entry, record)
             return
-        self._write(entry)
+        self._settle(work.run, entry)
         if work.failure is not None:
             self.failed(record)
         left = [record] if record.forsaken else []
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._write(forsaken)
+                self._settle(work.run, forsaken)
                 left.append(below)
 
     def failed(self, record: Record) -> None:
         """What an action called has failed, now or before a crash."""
         if record.parent is not None:
-            _add_failing(record.parent, record.id)
+            add_failing(record.parent, record.id)
 
     def traced(self, work: Work, record: Record, frame: Traced) -> None:
         """A traced call of an execution has ended."""
@@ -162,7 +217,7 @@ class Scribe:
         action = _free(run, f"{record.id}{TRACE}{frame.key}")
         record.called = True
         if frame.failure is not None:
-            _add_failing(record, action)
+            add_failing(record, action)
         entry = Settled(
             run.name,
             action,
@@ -194,6 +249,10 @@ class Scribe:
         name = self._noted.pop(run, None)
         if name is not None:
             self._write(RunEnded(name, phase, self._clock(), run.actions))
+
+    def _settle(self, run: Run, entry: Settled) -> None:
+        run.settled += 1
+        self._write(entry)
 
     def _entry(self, work: Work, record: Record) -> Settled:
         hit, succeeded = work.hit, work.failure is None
@@ -254,7 +313,7 @@ class Scribe:
     # in a turn
 
     def ended(self, run: Run, phase: Phase) -> None:
-        self._write(RunEnded(run.name, phase, self._clock(), run.actions))
+        self._write(RunEnded(run.name, phase, self._clock(), run.settled))
 
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         """``replicas``: how many the pool wants from here on."""
@@ -269,6 +328,7 @@ class Scribe:
         except SlowDownError:
             self.is_slow = True
         else:
+            self._handed += len(self._entries)
             self._entries.clear()
             self.is_slow = self._journal.health().is_slow
 
@@ -287,7 +347,7 @@ def parted(action: str) -> tuple[str, int]:
     return (base, int(times)) if times.isdigit() and base else (action, 1)
 
 
-def _add_failing(record: Record, action: str) -> None:
+def add_failing(record: Record, action: str) -> None:
     if record.failing is None:
         record.failing = set()
     record.failing.add(action)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from samovar.model import QUEUED, CacheCall, Caching, Failure, Phase, TaskSpec
 
 if TYPE_CHECKING:
+    from samovar.engine.adoption import Survivor
     from samovar.engine.links import Link
     from samovar.engine.scribe import Record
     from samovar.entries import Settled
@@ -117,7 +118,9 @@ class Run:
         "parents",
         "pools",
         "recalled",
+        "settled",
         "starter",
+        "survivors",
         "taken",
         "task",
     )
@@ -129,12 +132,14 @@ class Run:
         self.context = context
         self.starter = starter
         self.actions = 0
+        self.settled = 0  # of them, where a journal is kept
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
         self.is_resumed = False  # another engine has written it down
         self.parents = NONE  # ids of actions that had called something before a crash
         self.recalled: dict[str, Settled] | None = (
             None  # what had ended before a crash or a retry, until it is asked for
         )
+        self.survivors: dict[str, Survivor] = {}  # what replicas hold of it that have lived through the crash, by id
         self.taken = NONE  # ids of what has ended and does not count any more
 
     def number(self) -> int:

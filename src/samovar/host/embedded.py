@@ -5,6 +5,7 @@ from __future__ import annotations
 from samovar.engine.engine import Engine, OnLog
 from samovar.host.host import Host
 from samovar.host.notebook import Notebook
+from samovar.host.places import Places
 from samovar.host.station import Station
 from samovar.model import PoolStats
 from samovar.ports import Report
@@ -18,7 +19,7 @@ class EmbeddedHost(Host):
 
     def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
         self._notebook = Notebook(report)
-        self.station = station = Station(report, on_log, driver, self._notebook.remembers)
+        self.station = station = Station(report, on_log, Places(), driver, self._notebook.remembers)
         super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
 
     def stats(self) -> list[PoolStats]:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samovar import config, errors
+from samovar.engine.adoption import Past, Unfinished, Wanted
 from samovar.engine.engine import Remembers
-from samovar.engine.scribe import ROOT, TRACE, Scribe
+from samovar.engine.scribe import Scribe
 from samovar.engine.vault import Cellar
-from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted, Settled
+from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
 from samovar.host.bundles import Bundles
 from samovar.host.station import Station
 from samovar.journal.choice import open_journal
@@ -43,21 +44,6 @@ def prune(journal: Journal, cellar: Cellar, keep: Keep) -> None:
     journal.prune(keep, swept=gone)
 
 
-class _Past:
-    """What a run had come to."""
-
-    def __init__(self) -> None:
-        self.phase: Phase | None = None  # of its first action
-        self.done = 0  # its actions
-        self.parents: set[str] = set()  # ids of what had called or traced something
-
-    def add(self, entry: Settled) -> None:
-        if entry.action == ROOT:
-            self.phase = entry.phase
-        self.parents.add(entry.parent)
-        self.done += TRACE not in entry.action
-
-
 class Memory:
     """JournalError: what is there is newer than this samovar, or cannot be opened. InitializationError: a setting is
     wrong."""
@@ -75,24 +61,30 @@ class Memory:
         self.remembers = Remembers(scribe, lambda: scribe, cellar)
 
     def resume(self, station: Station, bundles: Bundles) -> None:
-        """Start again what another engine could not end."""
+        """Go on with what another engine could not end, and with what its replicas hold of it."""
         self._station = station
-        for started in self._journal.unfinished(ENGINE):
-            past = _Past()
-            for entry in self._journal.settled(run=started.run):
-                past.add(entry)
-            if past.phase is not None:  # all but the last word was written
-                self._end(started, past.phase, "it had ended")
-            elif (inputs := station.engine.vault.copies(started.input_blobs)) is None:
-                self._end(started, Phase.FAILED, "its large inputs are lost")
-            elif (code := started.task.environment.bundle).folder and not bundles.has(code.digest):
-                self._end(started, Phase.FAILED, f"its code is lost or damaged: {code.folder}")
-            else:
-                self._say(f"resuming run {started.run} of {started.task.name}: {past.done} actions are done")
-                with station.turn:
-                    station.engine.clients.resume(started, inputs, frozenset(past.parents))
-                    station.engine.flush()
+        wanted = station.hear_survivors()
+        found = [self._unfinished(started, wanted, bundles) for started in self._journal.unfinished(ENGINE)]
+        station.take_stock([one for one in found if one is not None], self._say)
         threading.Thread(target=self._prune, name="samovar-prune", daemon=True).start()
+
+    def _unfinished(self, started: RunStarted, wanted: dict[str, Wanted], bundles: Bundles) -> Unfinished | None:
+        """None: it is not gone on with."""
+        assert self._station is not None
+        past = Past(wanted.get(started.run) or Wanted())
+        for entry in self._journal.settled(run=started.run):
+            past.add(entry)
+        code = started.task.environment.bundle
+        if past.phase is not None:  # all but the last word was written
+            self._end(started, past.phase, "it had ended")
+        elif (inputs := self._station.inputs(started.input_blobs)) is None:
+            self._end(started, Phase.FAILED, "its large inputs are lost")
+        elif code.folder and not bundles.has(code.digest):
+            self._end(started, Phase.FAILED, f"its code is lost or damaged: {code.folder}")
+        else:
+            self._say(f"resuming run {started.run} of {started.task.name}: {past.done} actions are done")
+            return Unfinished(started, inputs, past)
+        return None
 
     def flush(self) -> None:
         """Until all that was recorded is written, and large values with it, or it takes too long."""

@@ -36,6 +36,8 @@ class Calls:
 
     def run(self, frame: frames.Run) -> None:
         epoch = frame.epoch
+        if self._link.estate is not None:
+            self._link.estate.runs[epoch] = frame
         execution = Execution(self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context)
         execution.extra = {}
         if self._link.keeps_traces:
@@ -122,7 +124,8 @@ class Calls:
         self._link.send(done)
 
     def write(self, epoch: int, stream: str, text: str) -> None:
-        self._link.send(frames.Log(epoch, stream, text))
+        if not self._link.is_full:
+            self._link.send(frames.Log(epoch, stream, text))
 
     def _failure(self, error: BaseException) -> Any:
         trace = user_frames(error.__traceback__)

@@ -94,6 +94,7 @@ class Execution:
         "action",
         "adds_context",
         "attempt",
+        "calls",
         "controller",
         "custom_context",
         "epoch",
@@ -124,4 +125,5 @@ class Execution:
         self.adds_context = False  # to that of the action, for what is called here
         self.traces: dict[str, int] | None = None  # how often it has made which traced call; None: it keeps none
         self.group = ""
+        self.calls: dict[int, int] | None = None  # how often it has called the same task with the same inputs
         self.extra: Any = None

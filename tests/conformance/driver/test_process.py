@@ -12,11 +12,11 @@ import threading
 
 import pytest
 
-from samovar.drivers import limits
+from samovar.drivers import home, limits
 from samovar.drivers import process as process_module
 from samovar.drivers.limits import Groups
 from samovar.drivers.process import ProcessDriver
-from samovar.errors import ReplicaStartError
+from samovar.errors import InitializationError, ReplicaStartError
 from samovar.model import Bundle, Environment, Exit, ImageSpec, Limits
 
 from .worlds import SECONDS, process
@@ -174,7 +174,7 @@ def test_memory_that_forks_share_counts_once():
         await driver.start("r", Environment("forks", limits=Limits(memory=250 << 20)), {})
         for _ in range(5):
             assert await soon(heard.get()) == "ready"
-        members = driver._sampler._members()[driver._replicas["r"].pid]
+        members = driver._sampler._members()[driver.replicas["r"].pid]
         assert sum(map(limits._resident, members)) > 250 << 20
         driver._sampler._sample()
         await soon(driver.stop("r", SECONDS))
@@ -249,9 +249,9 @@ def test_the_kernel_kills_a_replica_through_its_group():
         driver = ProcessDriver(("-c", WHEN_TOLD + BURST), lambda _, line: heard.put_nowait(line), Groups.find())
         await driver.start("r", Environment("e", limits=Limits(memory=200 << 20)), {})
         assert await soon(heard.get()) == "ready"
-        assert driver._replicas["r"].group.bounds == {"memory"}
+        assert driver.replicas["r"].group.bounds == {"memory"}
         assert driver._sampler._watched == {}
-        os.kill(driver._replicas["r"].pid, signal.SIGUSR1)
+        os.kill(driver.replicas["r"].pid, signal.SIGUSR1)
         how = await soon(driver.wait("r"))
         assert (how.signal, how.out_of_memory) == (signal.SIGKILL, True)
         await driver.close()
@@ -264,7 +264,7 @@ def test_a_kill_by_hand_in_a_group_is_no_lack_of_memory():
     async def test():
         driver = ProcessDriver(SLEEP, groups=Groups.find())
         await driver.start("r", Environment("e", limits=Limits(memory=200 << 20)), {})
-        os.kill(driver._replicas["r"].pid, signal.SIGKILL)
+        os.kill(driver.replicas["r"].pid, signal.SIGKILL)
         how = await soon(driver.wait("r"))
         assert (how.signal, how.out_of_memory) == (signal.SIGKILL, False)
         await driver.close()
@@ -318,8 +318,8 @@ def test_a_replica_is_in_its_group_which_is_gone_afterwards():
         driver = ProcessDriver(SLEEP, lambda _, line: heard.put_nowait(line), Groups.find())
         await driver.start("r", Environment("e", limits=Limits(cpu=0.5, memory=1 << 30)), {})
         await soon(heard.get())
-        replica = driver._replicas["r"]
-        directories = replica.group._directories
+        replica = driver.replicas["r"]
+        directories = replica.group.directories
         assert directories
         for directory in directories:
             assert (directory / "cgroup.procs").read_text().split() == [str(replica.pid)]
@@ -420,6 +420,49 @@ def test_a_network_that_a_process_cannot_have_is_said_once():
     assert lines == ["environment 'none' asks for network 'none', but a process has the machine's own"]
 
 
+def test_bounds_that_a_process_cannot_have_are_said_once():
+    lines: list[str] = []
+
+    async def test():
+        driver = ProcessDriver()
+        for _ in range(2):
+            await driver.prepare(Environment("e", limits=Limits(disk=1 << 20, shm=1 << 20)), lines.append)
+        await driver.prepare(Environment("plain", limits=Limits(cpu=1)), lines.append)
+        await driver.close()
+
+    run(test())
+    assert lines == ["environment 'e' asks for disk, shm, which only a container has"]
+
+
+def test_a_home_that_has_no_room_refuses_the_start(tmp_path, monkeypatch):
+    def full(path, record):
+        raise OSError(28, "No space left on device")
+
+    async def test():
+        driver = ProcessDriver(SLEEP, home=tmp_path / "home")
+        with monkeypatch.context() as patch:
+            patch.setattr(process_module, "write", full)
+            with pytest.raises(ReplicaStartError, match=r"'plain': .*No space left on device"):
+                await driver.start("r", PLAIN, {})
+        with monkeypatch.context() as patch:
+            patch.setattr(home, "write", full)
+            with pytest.raises(ReplicaStartError, match=r"'plain': .*No space left on device"):
+                await driver.start("r", PLAIN, {})
+        await soon(asyncio.gather(*driver._unwanted))
+        await soon(asyncio.gather(*driver._removals))
+        assert not any((tmp_path / "home").iterdir())
+        await driver.start("r", PLAIN, {})
+        await driver.close()
+
+    run(test())
+
+
+def test_a_home_that_others_may_look_into_is_refused(tmp_path):
+    (tmp_path / "home").mkdir(0o755)
+    with pytest.raises(InitializationError, match="home must belong to this user alone"):
+        ProcessDriver(home=tmp_path / "home")
+
+
 def test_an_on_output_that_fails_does_not_hide_the_end():
     failures: list[str] = []
 
@@ -464,7 +507,9 @@ def test_the_groups_of_a_dead_engine_are_removed(tmp_path):
     ],
 )
 def test_what_is_written_into_a_group(tmp_path, unified, expected):
-    group = Groups({"memory": tmp_path, "cpu": tmp_path}, unified).create("a/b", Limits(cpu=0.5, memory=1024), 4242)
+    group = Groups({"memory": tmp_path, "cpu": tmp_path}, unified).create(
+        limits.group_name("a/b"), Limits(cpu=0.5, memory=1024), 4242
+    )
     (directory,) = tmp_path.iterdir()
     assert directory.name == f"samovar-{os.getpid()}-a_b"
     assert {file.name: file.read_text() for file in directory.iterdir()} == {**expected, "cgroup.procs": "4242"}
@@ -480,9 +525,9 @@ def test_a_cancelled_start_leaves_neither_process_nor_group():
         groups = Groups.find()
         driver = ProcessDriver(SLEEP, groups=groups)
         starting = asyncio.create_task(driver.start("r", Environment("e", limits=Limits(cpu=0.5)), {}))
-        while "r" not in driver._replicas:
+        while "r" not in driver.replicas:
             await asyncio.sleep(0)
-        watched = os.pidfd_open(driver._replicas["r"].pid)
+        watched = os.pidfd_open(driver.replicas["r"].pid)
         starting.cancel()
         await asyncio.wait([starting])
         assert starting.cancelled()

@@ -72,9 +72,9 @@ PROGRAMS = {
 }
 
 
-def process(program: str, hear: OnOutput | None = None) -> World[ProcessDriver]:
+def process(program: str, hear: OnOutput | None = None, home: Path | None = None) -> World[ProcessDriver]:
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ProcessDriver(command=command, on_output=hear or world.hear), _processes)
+    return World(lambda world: ProcessDriver(command=command, on_output=hear or world.hear, home=home), _processes)
 
 
 async def _processes(driver: Driver) -> list[str]:
@@ -135,14 +135,14 @@ async def _sleep(program: str) -> int:
     return 5
 
 
-def container(program: str, shared: Shared | None = None) -> World[ContainerDriver]:
+def container(program: str, shared: Shared | None = None, home: Path | None = None) -> World[ContainerDriver]:
     """Needs the API of a container engine at SAMOVAR_CONTAINER_SOCKET, and the id of an image in CONTAINER_IMAGE."""
 
     async def ensure(docker: object, image: object, report: object) -> str:
         return os.environ["CONTAINER_IMAGE"]
 
     command = ("-c", PROGRAMS.get(program, program))
-    return World(lambda world: ContainerDriver(shared or Shared(), command, world.hear, ensure), _containers)
+    return World(lambda world: ContainerDriver(shared or Shared(), command, world.hear, ensure, home), _containers)
 
 
 async def _containers(driver: ContainerDriver) -> list[str]:
@@ -161,5 +161,37 @@ def auto(program: str) -> World[AutoDriver]:
 
     return World(make, _processes)
 
+
+def _lasting_process(program: str, home: Path, folder: str) -> World[ProcessDriver]:
+    return process(program, home=home)
+
+
+def _sampled_process(program: str, home: Path, folder: str) -> World[ProcessDriver]:
+    """As it is where there are no cgroups."""
+    command = ("-c", PROGRAMS.get(program, program))
+    return World(lambda world: ProcessDriver(command, world.hear, None, home), _processes)
+
+
+def _lasting_container(program: str, home: Path, folder: str) -> World[ContainerDriver]:
+    return container(program, Shared(blobs=folder), home)
+
+
+def _lasting_auto(program: str, home: Path, folder: str) -> World[AutoDriver]:
+    async def nobody() -> str:
+        raise InitializationError("InitializationError", "no container engine answers")
+
+    def make(world: World[AutoDriver]) -> AutoDriver:
+        return AutoDriver(process(program, world.hear, home).driver, FakeDriver, nobody)
+
+    return World(make, _processes)
+
+
+LASTING = {
+    "auto": _lasting_auto,
+    "container": _lasting_container,
+    "process": _lasting_process,
+    "sampled process": _sampled_process,
+}
+"""Those whose replicas outlive them: takes the program, the home, and a folder that replicas may write to."""
 
 WORLDS = {"auto": auto, "container": container, "fake": fake, "process": process}
