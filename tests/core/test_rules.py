@@ -117,12 +117,12 @@ def test_no_replica_for_a_backlog_that_is_gone_before_it_is_ready() -> None:
 
 def test_scale_down_one_at_a_time_then_all_when_idle_and_start_again() -> None:
     bench = Bench()
-    bench.pool(ready=3, min_replicas=3, max_replicas=3, scaledown_ttl=1.0, idle_ttl=10.0)
-    bench(OpenPool("p", PoolSettings(min_replicas=1, max_replicas=3, scaledown_ttl=1.0, idle_ttl=10.0)))
+    bench.pool(ready=3, min_replicas=3, max_replicas=3, scaledown_ttl=1.0, idle_ttl=5.0)
+    bench(OpenPool("p", PoolSettings(min_replicas=1, max_replicas=3, scaledown_ttl=1.0, idle_ttl=5.0)))
     assert len(bench.tick(2.0)) == 1
     assert len(bench.tick(0.1)) == 1
     assert bench.tick(0.1) == []
-    (stop,) = bench.tick(10.0)
+    (stop,) = bench.tick(5.0)
     assert isinstance(stop, StopReplica)
     for replica in ("p-1", "p-2", "p-3"):
         bench(ReplicaLost(replica, DEATH))
@@ -882,8 +882,8 @@ def test_each_scaling_decision_says_why() -> None:
     for action in (first, *others):
         bench(Finished(bench.epoch(action)))
     bench.tick(5)
-    bench(ReplicaHeard("p-2"), after=50)
-    bench.tick(10)
+    bench(ReplicaHeard("p-2"), after=55)
+    bench.tick(5)
     assert bench.told == [
         Scaled("p", 1, "1 queued, 0 active, 2 slots a replica: 1 replica wanted"),
         Scaled("p", 2, "3 queued, 0 active, 2 slots a replica: 2 replicas wanted"),
