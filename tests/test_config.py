@@ -44,8 +44,14 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ('colour = "green"', r"config\.toml: there is no setting colour; there are driver, endpoint, journal, lease"),
-        ("endpoint = 'here'", r"config\.toml: endpoint='here': it must be the path of a Unix socket, or 'none'"),
+        (
+            'colour = "green"',
+            r"config\.toml: there is no setting colour; there are driver, .*journal, lease, keep_days, keep_runs",
+        ),
+        (
+            "endpoint = 'here'",
+            r"config\.toml: endpoint='here': it must be the path of a Unix socket, samovar://HOST:PORT, or 'none'",
+        ),
         ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
         ("lease = [3]", r"lease=\[3\]"),
         ("lease = nan", "lease=nan"),

@@ -31,13 +31,15 @@ KILLS = 8
 @pytest.mark.parametrize(
     "seed", [int(os.environ.get("SAMOVAR_SEED") or random.SystemRandom().randrange(2**32))], ids=lambda seed: "seed"
 )
-def test_killed_at_any_moment(url, seed):
+@pytest.mark.parametrize("weather", ["calm", "storm"])
+def test_killed_at_any_moment(url, seed, weather):
     """Many times, each time on top of what the last one left. What was flushed is there, and nothing after a gap."""
     print(f"seed {seed}")
     chance = random.Random(seed)
     for attempt_number in range(KILLS):
         run = f"r{attempt_number}"
-        told = killed_after(chance.randint(1, 4), chance.uniform(0, 0.05), url, run, chance.randrange(2**32))
+        writes = [url, run, str(chance.randrange(2**32)), weather]
+        told = killed_after(chance.randint(1, 4), chance.uniform(0, 0.05), writes)
         journal = SqlJournal(url)
         kept = {int(entry.action): entry for entry in journal.settled(run)}
         assert sorted(kept) == list(range(len(kept)))
@@ -54,9 +56,9 @@ def test_killed_at_any_moment(url, seed):
         connection.close()
 
 
-def killed_after(flushes: int, delay: float, url: str, run: str, seed: int) -> int:
+def killed_after(flushes: int, delay: float, writes: list[str]) -> int:
     """What the writing process said last before it was killed, ``delay`` seconds after so many flushes."""
-    command = [sys.executable, "-m", "tests.journal.writes", url, run, str(seed)]
+    command = [sys.executable, "-m", "tests.journal.writes", *writes]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(flushes)]
         threading.Timer(delay, process.kill).start()  # the moment is what the seed chooses, and nothing waits for it

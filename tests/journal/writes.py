@@ -1,6 +1,7 @@
-"""A process that writes to a journal until it is killed: ``python -m tests.journal.writes URL RUN SEED``.
+"""A process that writes to a journal until it is killed: ``python -m tests.journal.writes URL RUN SEED [storm]``.
 
-Prints how many actions are committed, after each flush. They are named by their number, from 0.
+In a storm nothing is sorted in, as it is never calm. Prints how many actions are committed, now and then. They are
+named by their number, from 0.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import random
 import sys
 
+from samovar.journal import writer
 from samovar.journal.sql.journal import SqlJournal
+from tests.journeys.conftest import until
 
 from .makers import attempt, settled, started
 
 
-def main(url: str, run: str, seed: int) -> None:
+def main(url: str, run: str, seed: int, is_storm: bool) -> None:
+    if is_storm:
+        writer.CALM, writer.QUIET = 0, 3600
     chance = random.Random(seed)
     journal = SqlJournal(url)
     journal.record(started(run))
@@ -25,9 +30,12 @@ def main(url: str, run: str, seed: int) -> None:
             result = bytes(chance.choice((0, 10, 200, 20_000)))
             journal.record(settled(str(number), run=run, result=result, result_blobs=(f"{run}-{number}",)))
             number += 1
-        journal.flush(30)
+        if is_storm:
+            until(lambda: not journal.health().backlog, 30)
+        else:
+            journal.flush(30)
         print(number, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), "storm" in sys.argv)

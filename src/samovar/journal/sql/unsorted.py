@@ -67,9 +67,9 @@ class Unsorted:
         refused: Refused = []
         with translated(self._dialect), writing(self._dialect.engine) as connection:
             self._dialect.lock_sorting(connection)
-            last, entries = self._oldest(connection)
+            numbers, entries = self._oldest(connection)
             self._place(connection, entries, rows.Specs(), refused)
-            connection.execute(delete(UNSORTED).where(UNSORTED.c.number <= last))
+            connection.execute(delete(UNSORTED).where(UNSORTED.c.number.in_(numbers)))
         return len(entries), refused
 
     def sort_all(self) -> Refused:
@@ -87,17 +87,18 @@ class Unsorted:
         with translated(self._dialect), self._dialect.engine.connect() as connection:
             return connection.execute(some).first() is not None
 
-    def _oldest(self, connection: Connection) -> tuple[int, list[Entry]]:
-        """Groups from the first one on; the number of the last of them."""
-        last, entries = 0, list[Entry]()
+    def _oldest(self, connection: Connection) -> tuple[list[int], list[Entry]]:
+        """Groups from the first one on, and their numbers: of two writers the lower one may commit last."""
+        numbers, entries = list[int](), list[Entry]()
         while len(entries) < AT_ONCE:
+            last = numbers[-1] if numbers else 0
             following = select(UNSORTED.c.number, UNSORTED.c.entries).where(UNSORTED.c.number > last)
             row = connection.execute(following.order_by(UNSORTED.c.number).limit(1)).first()
             if row is None:
                 break
-            last = row.number
+            numbers.append(row.number)
             entries += unpack(row.entries)
-        return last, entries
+        return numbers, entries
 
     def _place(self, connection: Connection, entries: Sequence[Entry], specs: rows.Specs, refused: Refused) -> None:
         """An entry that cannot be placed is found by halves."""
