@@ -102,8 +102,8 @@ class AnyOrder(RuleBasedStateMachine):
             live -= {self.running[e][0] for e in self.cancelled if e in self.running}
         assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
-    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries)
-    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry) -> None:
+    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries, run=st.integers(1, 3))
+    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, run: int) -> None:
         epoch = data.draw(st.sampled_from([0, *self.running]))
         parent = self.running[epoch][1] if epoch else 0
         number = len(self.submitted) + 1
@@ -111,7 +111,7 @@ class AnyOrder(RuleBasedStateMachine):
         if parent:
             current = max(e for e, (_, action) in self.running.items() if action == parent)
             self.waits_for.setdefault(current, set()).add(number)
-        self.tell(Submit(number, pool, parent, retry, timeouts))
+        self.tell(Submit(number, pool, parent, retry, timeouts, run))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "unfit", "never", "lost"]))

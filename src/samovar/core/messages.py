@@ -26,13 +26,15 @@ class OpenPool(_Message, frozen=True):
 
 
 class Submit(_Message, frozen=True):
-    """Somebody asks for an action. ``parent`` is the action that called it, or 0."""
+    """Somebody asks for an action. ``parent`` is the action that called it, or 0. ``run`` is a number of whoever it
+    shares its turns with: those with different numbers get the same number of turns."""
 
     action: int
     pool: str
     parent: int = 0
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    run: int = 0
 
 
 class ReplicaReady(_Message, frozen=True):

@@ -108,7 +108,7 @@ class Pools:
         if event.parent and (parent is None or parent.execution is None):
             self._out += (Settle(event.action, Phase.ABORTED, failure=ABORTED), Deliver(event.action))
             return
-        action = self.actions[event.action] = Action(event.action, pool, parent, event.retry, event.timeouts)
+        action = self.actions[event.action] = Action(event, pool, parent)
         if parent is not None and parent.execution is not None:
             if parent.children is None:
                 parent.children = set()
@@ -118,8 +118,7 @@ class Pools:
             self._timer(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
             self._timer(now + event.timeouts.deadline, event.action, "deadline")
-        pool.enqueue(action, now)
-        pool.dispatch(now)
+        pool.submit(action, now)
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
         replica = self._find(event.replica)
@@ -339,7 +338,7 @@ class Pools:
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
         del self.actions[action.id]
         if action.phase is QUEUED:
-            action.pool.queued -= 1
+            action.pool.leave(action)
         action.phase = phase
         if failure is None:
             action.pool.done += 1
@@ -371,8 +370,7 @@ class Pools:
         pool.forget(replica)
         pool.start_failed(now)
         if pool.ready == 0 and (permanent or pool.failed_starts >= START_ATTEMPTS):
-            for action in pool.drop_queue():
-                action.phase = Phase.WAITING_FOR_RESOURCES
+            while (action := pool.first_waiting()) is not None:
                 self._settle(action, Phase.FAILED, now, 0, failure)
             pool.give_up()
 
