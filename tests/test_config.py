@@ -30,7 +30,8 @@ def test_the_file_and_above_it_the_environment(home: Path, monkeypatch: pytest.M
     assert config.load() == config.Settings(driver="process", lease=7.0)
     monkeypatch.setenv("SAMOVAR_DRIVER", "container")
     monkeypatch.setenv("SAMOVAR_LEASE", "2.5")
-    assert config.load() == config.Settings(driver="container", lease=2.5)
+    monkeypatch.setenv("SAMOVAR_MAX_QUEUED", "2_000")
+    assert config.load() == config.Settings(driver="container", lease=2.5, max_queued=2000)
 
 
 def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,11 +43,17 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ('colour = "green"', r"config\.toml: there is no setting colour; there are driver, endpoint, journal, lease"),
+        (
+            'colour = "green"',
+            r"config\.toml: there is no setting colour; there are driver, endpoint, journal, lease, max_",
+        ),
         ("endpoint = 'here'", r"config\.toml: endpoint='here': it must be the path of a Unix socket, or 'none'"),
         ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
         ("lease = [3]", r"lease=\[3\]"),
         ("lease = nan", "lease=nan"),
+        ("max_queued = 0", r"config\.toml: max_queued=0: it must be a number of actions, 1 or more"),
+        ("max_queued = 1.5", "max_queued=1.5"),
+        ("max_queued = '٣'", "max_queued"),
         ("lease", r"config\.toml cannot be read"),
     ],
 )

@@ -6,6 +6,7 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     endpoint = "none"      # SAMOVAR_ENDPOINT: the Unix socket of a service; none: always an engine of one's own
     journal = "none"       # SAMOVAR_JOURNAL: where a service writes: a file, postgresql://…, or none
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
+    max_queued = 10000     # SAMOVAR_MAX_QUEUED: actions that may wait in one pool; whoever asks for more waits
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
 """
@@ -18,7 +19,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samovar.core.pools import LEASE
+from samovar.core.pools import Bounds
 from samovar.errors import InitializationError
 
 NO_ENDPOINT = "none"
@@ -35,7 +36,8 @@ class Settings(NamedTuple):
     driver: str = "auto"
     endpoint: str = ""  # "": the service of this user, where it runs
     journal: str = ""  # "": a file below ``state_folder``
-    lease: float = LEASE  # seconds
+    lease: float = Bounds().lease  # seconds
+    max_queued: int = Bounds().max_queued
 
 
 def load() -> Settings:
@@ -58,6 +60,8 @@ def load() -> Settings:
         settings = settings._replace(endpoint=_endpoint(*given["endpoint"]))
     if "lease" in given:
         settings = settings._replace(lease=_lease(*given["lease"]))
+    if "max_queued" in given:
+        settings = settings._replace(max_queued=_max_queued(*given["max_queued"]))
     return settings
 
 
@@ -126,6 +130,13 @@ def _lease(where: str, value: Any) -> float:
     if not seconds >= SHORTEST_LEASE:
         raise _wrong(f"{where}={value!r}: it must be a number of seconds, {SHORTEST_LEASE:g} or more")
     return seconds
+
+
+def _max_queued(where: str, value: Any) -> int:
+    text = str(value).replace("_", "")
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise _wrong(f"{where}={value!r}: it must be a number of actions, 1 or more")
+    return int(text)
 
 
 def _wrong(message: str) -> InitializationError:

@@ -17,7 +17,7 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Pools
+from samovar.core.pools import Bounds, Pools
 from samovar.model import Failure, PoolSettings
 
 BOOM = Failure("user", "ValueError", "boom")
@@ -27,8 +27,8 @@ OOM = Failure("user", "OOMError", "over its memory")
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.pools = Pools()
+    def __init__(self, bounds: Bounds = Bounds()) -> None:
+        self.pools = Pools(bounds)
         self.now = 100.0
         self.said: list[Command] = []
         self._actions = 0

@@ -29,7 +29,7 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Pools
+from samovar.core.pools import Bounds, Pools
 from samovar.model import PoolSettings, Retry, Timeouts
 
 from .bench import BOOM, DEATH, OOM
@@ -49,7 +49,7 @@ retries = st.sampled_from([Retry(), Retry(1), Retry(2, base=0.5)])
 class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.pools = Pools(lease=10.0)
+        self.pools = Pools(Bounds(lease=10.0))
         self.now = 0.0
         self.submitted: set[int] = set()
         self.settled: set[int] = set()

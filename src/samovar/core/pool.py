@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from samovar.core import admission
 from samovar.core.actions import Action
 from samovar.core.messages import Command, StartReplica, StopReplica
 from samovar.core.queue import Lane, Queue
@@ -46,6 +47,12 @@ class Pool:
         self._named = 0
 
     # the queue
+
+    def admission(self, run: int, bound: int) -> float:
+        """0.0: an action of the run may join the queue. Otherwise the seconds after which to ask again."""
+        if admission.has_room(bound, self.queued, self.queue.held(run), self.queue.runs):
+            return 0.0
+        return admission.retry_after(self.queued, self.ready * self.settings.concurrency, self.run_seconds.value)
 
     @property
     def queued(self) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from samovar.core.actions import ABORTED, Action
+from samovar.core.admission import MAX_QUEUED
 from samovar.core.messages import (
     Abort,
     Assign,
@@ -39,6 +41,14 @@ LEASE = 30.0
 """Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
 looks the same from outside, so this is generous; a process or a connection that ends is seen at once."""
 
+
+class Bounds(NamedTuple):
+    """What a user may set."""
+
+    lease: float = LEASE  # seconds
+    max_queued: int = MAX_QUEUED  # actions that may wait in one pool
+
+
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
 
@@ -52,16 +62,17 @@ _TIMEOUT_TEXT = {
     "queue": "the action waited longer than max_queued_time",
     "deadline": "the action took longer than its deadline",
 }
+_number = attrgetter("id")  # the order of a set is another in each process
 
 
 class Pools:
-    def __init__(self, lease: float = LEASE) -> None:
+    def __init__(self, bounds: Bounds = Bounds()) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}
         self._out: list[Command] = []
         self._epoch = 0
-        self._lease = lease
+        self._lease, self._max_queued = bounds
         self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
@@ -82,6 +93,19 @@ class Pools:
         out = self._out.copy()
         self._out.clear()
         return out
+
+    def admission(self, pool: str, run: int, parent: int) -> float:
+        """Asked before each Submit. 0.0: say it; otherwise the seconds after which to ask again.
+
+        The first child of an execution always may come, for it parks its parent and so costs no slot.
+        """
+        found = self.pools[pool]
+        if found.queued < self._max_queued:
+            return 0.0
+        caller = self.actions.get(parent)
+        if caller is not None and not caller.children:
+            return 0.0
+        return found.admission(run, self._max_queued)
 
     def stats(self, now: float) -> list[PoolStats]:
         return [pool.stats(now) for pool in self.pools.values()]
@@ -353,13 +377,13 @@ class Pools:
 
     def _abort_children(self, action: Action, now: float, superseded: bool = False) -> None:
         """Everything below; without recursion, as trees may be deep. ``superseded``: the action itself goes on."""
-        stack = list(action.children or ())
+        stack = sorted(action.children or (), key=_number)
         action.children = None
         while stack:
             child = stack.pop()
             self._leave(child, Phase.ABORTED, now, ABORTED)
             self._out += (Settle(child.id, Phase.ABORTED, 0, ABORTED, superseded), Deliver(child.id))
-            stack += child.children or ()
+            stack += sorted(child.children or (), key=_number)
             child.children = None
 
     # replicas

@@ -120,6 +120,11 @@ class Queue:
         return lane.length if lane is not None else 0
 
     @property
+    def runs(self) -> int:
+        """How many runs have work here."""
+        return len(self._lanes)
+
+    @property
     def lanes(self) -> list[Lane]:
         """Those with work, in the order of their turns."""
         found: list[Lane] = []

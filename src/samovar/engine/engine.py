@@ -30,12 +30,13 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import LEASE, Pools
+from samovar.core.pools import Bounds, Pools
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
+from samovar.engine.lobby import Lobby
 from samovar.engine.scribe import Scribe
 from samovar.engine.work import Outcome, Run, Work
 from samovar.entries import Change
@@ -58,7 +59,7 @@ class Engine:
         folder: str,
         blobs: str,
         on_log: OnLog,
-        lease: float = LEASE,
+        bounds: Bounds = Bounds(),
         scribe: Scribe | None = None,
     ) -> None:
         self.hub = Hub(self)
@@ -70,11 +71,13 @@ class Engine:
         self._on_log = on_log
         self.blobs = blobs
         self._scribe = scribe
-        self._pools = Pools(lease)
+        self._pools = Pools(bounds)
+        self._lobby = Lobby(lambda work: not self.admission(work.pool, work.run.client), self._begin)
         self._works: dict[int, Work] = {}  # by action
         self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
+        self._turns = 0
         self._unflushed: list[Link] = []
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Submit: self._submitted,
@@ -106,15 +109,36 @@ class Engine:
     # what a script asks for
 
     def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
-        """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps ``task``."""
-        pool = self._pool(task, run, self._homes if homes is None else homes)
+        """Submit the first action of a run, or keep it until there is room. Returns the action. ``homes``: of whoever
+        keeps ``task``."""
+        pool = self.pool(task, run, self._homes if homes is None else homes)
         work = Work(task, pool, run, run.number(), body, blobs)
-        if self._scribe is not None:
-            self._scribe.begin(work, is_new=run.recalled is None)
-        return self._submit(work, 0)
+        self._enter(work)
+        if self.admission(pool, run.client):
+            self._lobby.add(work)
+        else:
+            self._begin(work)
+        return work.action
 
     def abort(self, action: int, reason: str) -> None:
-        self.handle(Abort(action, reason))
+        work = self._works.get(action)
+        if work is not None:
+            self._lobby.call_in(work)
+            self.handle(Abort(action, reason))
+
+    def admission(self, pool: str, turns: int, parent: int = 0) -> float:
+        """0.0: there is room for an action. Otherwise the seconds after which to ask again."""
+        return self._pools.admission(pool, turns, parent)
+
+    def turns(self) -> int:
+        """A number for somebody who is to get as many turns as anybody else."""
+        self._turns += 1
+        return self._turns
+
+    @property
+    def is_crowded(self) -> bool:
+        """Runs that were started here wait for room in a queue."""
+        return bool(self._lobby)
 
     def abort_all(self, reason: str) -> None:
         """Abort every run."""
@@ -154,6 +178,7 @@ class Engine:
         if self._scribe is not None:
             self._scribe.catch_up()
         self.handle(Tick())
+        self._lobby.look()
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
@@ -175,14 +200,17 @@ class Engine:
         self.send(link, frames.Refuse(reason))
         link.close()
 
-    def _submit(self, work: Work, parent: int) -> int:
-        self._actions = number = self._actions + 1
-        self._works[number] = work
-        work.action = number
-        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
-        return number
+    def _begin(self, work: Work) -> None:
+        run = work.run
+        if self._scribe is not None:
+            self._scribe.begin(work, is_new=run.recalled is None)
+        self.handle(Submit(work.action, work.pool, 0, work.task.retry, work.task.timeouts, run.client))
 
-    def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
+    def _enter(self, work: Work) -> None:
+        self._actions = work.action = self._actions + 1
+        self._works[work.action] = work
+
+    def pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
         if known is not None:
             return known[1]
@@ -236,12 +264,18 @@ class Engine:
         parent = link.running.get(frame.parent)
         declared = link.tasks.get(frame.ref)
         if parent is None or parent.epoch != frame.parent or declared is None:
+            self.discard(frame.blobs)
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
+            return
+        run = parent.run
+        run.turns = run.turns or self.turns()
+        pool = self.pool(declared, run, link.homes)
+        if wait := self._pools.admission(pool, run.turns, parent.action):
+            self.send(link, frames.SlowDown(frame, wait))
             return
         if frame.blobs and link.is_bounded:
             self._adopt(frame.blobs)
-        run = parent.run
-        work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
+        work = Work(declared, pool, run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
         if parent.record is not None and self._scribe is not None:
@@ -249,8 +283,9 @@ class Engine:
             if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
                 self.send(link, frames.Answer(frame.call, known.result, failure=known.failure))
                 return
-        link.calls[frame.call] = self._actions + 1
-        self._submit(work, parent.action)
+        self._enter(work)
+        link.calls[frame.call] = work.action
+        self.handle(Submit(work.action, pool, parent.action, declared.retry, declared.timeouts, run.turns))
 
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)
@@ -335,6 +370,7 @@ class Engine:
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
+            self._lobby.look_at(work.pool)
 
     def _cancel(self, command: Cancel) -> None:
         link = self.crew.links.get(command.replica)

@@ -37,6 +37,7 @@ class Link:
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
+        self.turns = 0  # of a client: what all its starts share
         self.lag = 0.0  # seconds for which its event loop has not answered
         self.outbox: list[Any] = []  # frames of this turn
         self._hub = hub

@@ -82,13 +82,15 @@ class Starter(Protocol):
 class Run:
     """One call from outside; numbers its actions."""
 
-    __slots__ = ("actions", "context", "name", "pools", "recalled", "starter")
+    __slots__ = ("actions", "client", "context", "name", "pools", "recalled", "starter", "turns")
 
     def __init__(self, name: str, context: dict[str, str] | None, starter: Starter) -> None:
         self.name = name
         self.context = context
         self.starter = starter
         self.actions = 0
+        self.client = 0  # whoever its first action shares turns with: all that its client starts
+        self.turns = 0  # the same of all its other actions; 0: there are none yet
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
         self.recalled: dict[str, Settled] | None = None  # what it had finished before a crash, by id
 

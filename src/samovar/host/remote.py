@@ -6,7 +6,6 @@ starts goes on when this process ends.
 
 from __future__ import annotations
 
-import heapq
 import os
 import time
 from collections.abc import Callable
@@ -23,10 +22,10 @@ from samovar.host.host import Host
 from samovar.model import Failure, Phase, PoolStats, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
+from samovar.wire.backlog import Backlog
 from samovar.wire.blobs import Blobs
 
-RETRY_SECONDS = 0.2
-"""After which a start is said again that the service had no room for."""
+_US = 0  # all starts of this process are one's
 
 SECONDS = 5.0
 """How long a service may take to answer what it can answer at once."""
@@ -51,8 +50,9 @@ class RemoteEngine:
         self._arrived = arrived
         self._calls = 0
         self._runs: dict[int, Run] = {}  # that have not ended
-        self._starts: dict[int, frames.Start] = {}  # of those that have not begun
-        self._delayed: list[tuple[float, int]] = []  # (when, call): starts that are to be said again
+        self._backlog: Backlog[frames.Start] = Backlog()  # starts that the service had no room for
+        self._refused: set[int] = set()  # the calls of these
+        self._aborting: dict[int, str] = {}  # call → why
         self._running: set[int] = set()
         self._questions: dict[int, Question] = {}
         self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
@@ -71,15 +71,16 @@ class RemoteEngine:
             known = self._refs[id(task)] = (len(self._refs) + 1, task)
             self._send(frames.Declare(known[0], task))
         self._runs[call] = run
-        start = self._starts[call] = frames.Start(call, known[0], run.name, body, blobs, run.context)
-        self._send(start)
+        self._send(frames.Start(call, known[0], run.name, body, blobs, run.context))
         return call
 
     def abort(self, action: int, reason: str) -> None:
         if action in self._runs:
-            self._send(frames.Abort(action, reason))
-            if self._starts.pop(action, None) is not None and any(call == action for _, call in self._delayed):
-                self._end(action, Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason)))
+            if action in self._refused:
+                self._give_up(action, reason)
+            else:
+                self._aborting[action] = reason
+                self._send(frames.Abort(action, reason))
 
     def phase(self, action: int) -> Phase | None:
         if action not in self._runs:
@@ -92,11 +93,11 @@ class RemoteEngine:
 
     def tick(self) -> None:
         """Say again what the service had no room for."""
-        now = time.monotonic()
-        while self._delayed and self._delayed[0][0] <= now:
-            _, call = heapq.heappop(self._delayed)
-            if call in self._starts:
-                self._send(self._starts[call])
+        self._say_again(self._backlog.due(time.monotonic()))
+
+    @property
+    def is_crowded(self) -> bool:
+        return bool(self._refused)
 
     # as a client
 
@@ -130,7 +131,8 @@ class RemoteEngine:
                 self._ended(frame)
             elif kind is frames.Running:
                 self._running.add(frame.call)
-                self._starts.pop(frame.call, None)
+            elif kind is frames.SlowDown:
+                self._slow_down(frame)
             elif kind is frames.Line:
                 self._on_log(frame.label, frame.stream, frame.text)
             elif kind is frames.Note:
@@ -152,14 +154,30 @@ class RemoteEngine:
             self._end(call, self._lost())
 
     def _ended(self, frame: frames.Ended) -> None:
-        if frame.failure is not None and frame.failure.code == "SlowDownError" and frame.call in self._starts:
-            heapq.heappush(self._delayed, (time.monotonic() + RETRY_SECONDS, frame.call))
-            return
         self._end(frame.call, Outcome(frame.phase, frame.body, frame.blobs, frame.failure))
+        self._say_again(self._backlog.answered(_US))
+
+    def _slow_down(self, frame: frames.SlowDown) -> None:
+        start = frame.said
+        assert isinstance(start, frames.Start)
+        self._refused.add(start.call)
+        self._backlog.refused(_US, start, frame.retry_after, time.monotonic())
+        if start.call in self._aborting:
+            self._give_up(start.call, self._aborting[start.call])
+
+    def _say_again(self, starts: list[frames.Start]) -> None:
+        for start in starts:
+            if start.call in self._refused:  # nobody has aborted it meanwhile
+                self._refused.remove(start.call)
+                self._send(start)
+
+    def _give_up(self, call: int, reason: str) -> None:
+        self._end(call, Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason)))
 
     def _end(self, call: int, outcome: Outcome) -> None:
         run = self._runs.pop(call, None)
-        self._starts.pop(call, None)
+        self._refused.discard(call)
+        self._aborting.pop(call, None)
         self._running.discard(call)
         if run is not None:
             run.starter.ended(outcome)

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from samovar import config, errors
+from samovar.core.pools import Bounds
 from samovar.drivers.choice import open_driver
 from samovar.engine.engine import Engine, OnLog
 from samovar.engine.helm import Helm
@@ -43,7 +44,8 @@ class Station:
             self._remove_folders()
             raise
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report)
-        self.engine = Engine(self._keeper, self.folder, self.blobs, on_log, settings.lease, scribe)
+        bounds = Bounds(settings.lease, settings.max_queued)
+        self.engine = Engine(self._keeper, self.folder, self.blobs, on_log, bounds, scribe)
         self.helm.start(self.engine)
 
     @property

@@ -196,6 +196,17 @@ class Shutdown(_Frame, frozen=True, tag="shutdown"):
     grace: float
 
 
+# engine → client, or replica
+
+
+class SlowDown(_Frame, frozen=True, tag="slow down"):
+    """There is no room for this now. It comes back whole, so that nobody keeps what is admitted, and is to be said
+    again after ``retry_after`` seconds; nobody needs to be told a SlowDownError."""
+
+    said: Submit | Start
+    retry_after: float
+
+
 # engine → client
 
 
@@ -253,6 +264,6 @@ class Standing(_Frame, frozen=True, tag="standing"):
 
 
 FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
-FromEngine = Welcome | Refuse | Run | Cancel | Answer
+FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown
 FromClient = Join | Start | Abort | AbortRun | Ask | Shutdown
-ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing
+ToClient = Joined | Refuse | SlowDown | Running | Ended | Aborting | Line | Note | Standing
