@@ -19,7 +19,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samovar.core.pools import Bounds
+from samovar.core.pools import BOUNDS
 from samovar.errors import InitializationError
 
 NO_ENDPOINT = "none"
@@ -36,8 +36,8 @@ class Settings(NamedTuple):
     driver: str = "auto"
     endpoint: str = ""  # "": the service of this user, where it runs
     journal: str = ""  # "": a file below ``state_folder``
-    lease: float = Bounds().lease  # seconds
-    max_queued: int = Bounds().max_queued
+    lease: float = BOUNDS.lease  # seconds
+    max_queued: int = BOUNDS.max_queued
 
 
 def load() -> Settings:

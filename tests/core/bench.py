@@ -17,7 +17,7 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Bounds, Pools
+from samovar.core.pools import BOUNDS, Bounds, Pools
 from samovar.model import Failure, PoolSettings
 
 BOOM = Failure("user", "ValueError", "boom")
@@ -27,7 +27,7 @@ OOM = Failure("user", "OOMError", "over its memory")
 
 
 class Bench:
-    def __init__(self, bounds: Bounds = Bounds()) -> None:
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.pools = Pools(bounds)
         self.now = 100.0
         self.said: list[Command] = []

@@ -89,7 +89,7 @@ def test_a_client_is_told_to_start_again_later_and_others_are_not(talk: Talk) ->
     replica = talk.replica()
     ran = []
     for _ in range(3):
-        run = [f for f in hear(replica, 2 if not ran else 1) if isinstance(f, frames.Run)][0]
+        run = next(f for f in hear(replica, 2 if not ran else 1) if isinstance(f, frames.Run))
         ran.append(run.run)
         replica.say(frames.Done(run.epoch, b"out"))
     assert ran == ["a1", "b1", "a2"], "clients take turns"
@@ -108,7 +108,7 @@ def test_starts_of_this_process_wait_until_there_is_room(talk: Talk) -> None:
     replica = talk.replica()
     ran = []
     for n in range(5):
-        run = [f for f in hear(replica, 2 if not n else 1) if isinstance(f, frames.Run)][0]
+        run = next(f for f in hear(replica, 2 if not n else 1) if isinstance(f, frames.Run))
         ran.append(run.run)
         replica.say(frames.Done(run.epoch, b"%d" % n))
     hear(replica, 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from samovar.core.pools import Bounds
+from samovar.core.pools import BOUNDS, Bounds
 from samovar.engine.engine import Engine
 from samovar.model import Environment, Phase, PoolSettings, TaskSpec
 from samovar.wire import frames
@@ -26,7 +26,7 @@ SECONDS = 10.0
 class Talk:
     """An engine with a socket for clients, and peers of it."""
 
-    def __init__(self, folder: Path, bounds: Bounds = Bounds()) -> None:
+    def __init__(self, folder: Path, bounds: Bounds = BOUNDS) -> None:
         self.keeper = FakeKeeper()
         self.engine = Engine(self.keeper, str(folder), "/blobs", lambda *_: None, bounds)  # type: ignore[arg-type]
         self.engine.clients.driver = "fake"

@@ -49,6 +49,9 @@ class Bounds(NamedTuple):
     max_queued: int = MAX_QUEUED  # actions that may wait in one pool
 
 
+BOUNDS = Bounds()
+
+
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
 
@@ -66,7 +69,7 @@ _number = attrgetter("id")  # the order of a set is another in each process
 
 
 class Pools:
-    def __init__(self, bounds: Bounds = Bounds()) -> None:
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}

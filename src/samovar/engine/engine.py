@@ -30,7 +30,7 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Bounds, Pools
+from samovar.core.pools import BOUNDS, Bounds, Pools
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew
 from samovar.engine.hub import Hub
@@ -59,7 +59,7 @@ class Engine:
         folder: str,
         blobs: str,
         on_log: OnLog,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = BOUNDS,
         scribe: Scribe | None = None,
     ) -> None:
         self.hub = Hub(self)
