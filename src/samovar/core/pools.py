@@ -6,7 +6,6 @@ cross pools: parents and children, attempts, retries, timeouts, blame.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -35,6 +34,7 @@ from samovar.core.messages import (
 from samovar.core.pool import Pool
 from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
+from samovar.core.timers import Timers
 from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase, PoolStats
 
 LEASE = 30.0
@@ -76,7 +76,7 @@ class Pools:
         self._out: list[Command] = []
         self._epoch = 0
         self._lease, self._max_queued = bounds
-        self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
+        self._timers = Timers(self._is_pending)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
@@ -142,9 +142,9 @@ class Pools:
             parent.children.add(action)
             self._park(parent.execution, now)
         if event.timeouts.max_queued_time is not None:
-            self._timer(now + event.timeouts.max_queued_time, event.action, "queue")
+            self._timers.add(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
-            self._timer(now + event.timeouts.deadline, event.action, "deadline")
+            self._timers.add(now + event.timeouts.deadline, event.action, "deadline")
         pool.submit(action, now)
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
@@ -232,14 +232,14 @@ class Pools:
         pool.dispatch(now)
 
     def _tick(self, event: Tick, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, number, kind = heapq.heappop(self._timers)
+        for number, kind in self._timers.due(now):
             if kind == "kill":
                 self._kill(number)
             elif kind == "retry":
                 self._retry_now(number, now)
             else:
                 self._timed_out(number, kind, now)
+        self._timers.trim(2 * (len(self.actions) + len(self.executions)))
         for pool in list(self.pools.values()):
             pool.kill_silent(now, self._lease)
             pool.tick(now)
@@ -257,7 +257,7 @@ class Pools:
         action.phase = RUNNING
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
-            self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
+            self._timers.add(now + action.timeouts.max_runtime, self._epoch, "run")
         self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold))
 
     def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
@@ -269,7 +269,7 @@ class Pools:
         delay = action.retry.delay(action.failures)
         action.phase = Phase.WAITING_FOR_RESOURCES
         if delay > 0:
-            self._timer(now + delay, action.id, "retry")
+            self._timers.add(now + delay, action.id, "retry")
         else:
             action.pool.requeue(action, now, False)
 
@@ -303,7 +303,7 @@ class Pools:
         execution.action.execution = None
         self._hand_over(execution)
         self._out.append(Cancel(execution.replica.id, execution.epoch))
-        self._timer(now + CANCEL_GRACE, execution.epoch, "kill")
+        self._timers.add(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
         execution = self.executions.get(epoch)
@@ -411,5 +411,10 @@ class Pools:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
-    def _timer(self, when: float, number: int, kind: str) -> None:
-        heapq.heappush(self._timers, (when, number, kind))
+    def _is_pending(self, number: int, kind: str) -> bool:
+        """Does this timer matter? An action has two that do, at most, and so has an execution."""
+        if kind in ("run", "kill"):
+            execution = self.executions.get(number)
+            return execution is not None and (kind == "kill" or execution.is_current)
+        action = self.actions.get(number)
+        return action is not None and not (kind == "queue" and action.attempts)
