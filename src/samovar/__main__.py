@@ -12,7 +12,7 @@ from types import ModuleType
 
 from samovar.sdk import alias
 
-COMMANDS = frozenset({"abort", "get", "images", "run", "serve", "start", "status", "stop"})
+COMMANDS = frozenset({"abort", "get", "images", "run", "serve", "start", "status", "stop", "token"})
 
 
 def main(arguments: list[str]) -> None:

@@ -3,8 +3,15 @@
 The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG_CONFIG_HOME`` (``~/.config``).
 
     driver = "container"   # SAMOVAR_DRIVER: auto, process, container
-    endpoint = "none"      # SAMOVAR_ENDPOINT: the Unix socket of a service; none: always an engine of one's own
+    endpoint = "none"      # SAMOVAR_ENDPOINT: the Unix socket of a service, samovar://TOKEN@HOST:PORT#FINGERPRINT on
+                           # another host, or none: always an engine of one's own
+    access_token = "…"     # SAMOVAR_ACCESS_TOKEN: the token, where the endpoint has none
+    listen = "0.0.0.0:7266"  # SAMOVAR_LISTEN: where a service takes clients of other hosts; off where it is not set
+    tls_cert = "/…/cert.pem"  # SAMOVAR_TLS_CERT, SAMOVAR_TLS_KEY: the service's certificate, and its key; one is made
+    tls_key = "/…/key.pem"    # where none is set
     journal = "none"       # SAMOVAR_JOURNAL: where a service writes: a file, postgresql://…, or none
+    keep_days = 7          # SAMOVAR_KEEP_DAYS: how long after its end a run stays in the journal
+    keep_runs = 1000       # SAMOVAR_KEEP_RUNS: how many that have ended stay in it, the newest
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
     max_queued = 10000     # SAMOVAR_MAX_QUEUED: actions that may wait in one pool; whoever asks for more waits
 
@@ -16,13 +23,17 @@ from __future__ import annotations
 import os
 import tempfile
 import tomllib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from samovar import endpoint
 from samovar.core.pools import BOUNDS
+from samovar.endpoint import Endpoint, Remote
 from samovar.errors import InitializationError
 
-NO_ENDPOINT = "none"
+NO_ENDPOINT = endpoint.NONE
 """The endpoint of whoever wants no service."""
 
 NO_JOURNAL = "none"
@@ -32,12 +43,25 @@ SHORTEST_LEASE = 2.0
 """Seconds; replicas give a sign of life every second."""
 
 
+class Secret(str):
+    """A text that is not shown by accident."""
+
+    def __repr__(self) -> str:
+        return "'…'"
+
+
 class Settings(NamedTuple):
     driver: str = "auto"
-    endpoint: str = ""  # "": the service of this user, where it runs
+    endpoint: Endpoint = ""  # "": the service of this user, where it runs
+    access_token: str = Secret("")
+    listen: str = ""  # HOST:PORT; "": nowhere
+    tls_cert: str = ""
+    tls_key: str = ""
     journal: str = ""  # "": a file below ``state_folder``
     lease: float = BOUNDS.lease  # seconds
     max_queued: int = BOUNDS.max_queued
+    keep_days: float = 30.0
+    keep_runs: int = 100_000
 
 
 def load() -> Settings:
@@ -51,18 +75,24 @@ def load() -> Settings:
         variable = f"SAMOVAR_{name.upper()}"
         if os.environ.get(variable):
             given[name] = (variable, os.environ[variable])
-    settings = Settings()
-    if "driver" in given:
-        settings = settings._replace(driver=str(given["driver"][1]))
-    if "journal" in given:
-        settings = settings._replace(journal=str(given["journal"][1]))
-    if "endpoint" in given:
-        settings = settings._replace(endpoint=_endpoint(*given["endpoint"]))
-    if "lease" in given:
-        settings = settings._replace(lease=_lease(*given["lease"]))
-    if "max_queued" in given:
-        settings = settings._replace(max_queued=_max_queued(*given["max_queued"]))
-    return settings
+    if "access_token" in found or "@" in str(found.get("endpoint")):
+        _check_privacy(path)
+    read: dict[str, Any] = {name: _READ[name](*value) for name, value in given.items()}
+    return Settings(**read)
+
+
+def service_at(text: str = "") -> Endpoint:
+    """Where the service is that is named here, or else set; "": wherever one of this user runs. InitializationError."""
+    settings = load()
+    where = _endpoint("the endpoint", text) if text else settings.endpoint
+    if isinstance(where, Remote) and not where.token:
+        where = replace(where, token=str(settings.access_token))
+    return where
+
+
+def listening(text: str) -> str:
+    """Where a service is to listen, as it is named here; "": not here. InitializationError."""
+    return _listen("--listen", text) if text else ""
 
 
 def folder() -> Path:
@@ -71,7 +101,7 @@ def folder() -> Path:
 
 
 def state_folder() -> Path:
-    """The folder of what a service leaves behind on purpose: its log and its journal."""
+    """The folder of what a service leaves behind on purpose: its log, its journal, the code of clients."""
     home = os.environ.get("XDG_STATE_HOME")
     path = (Path(home) if home else Path.home() / ".local" / "state") / "samovar"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,9 +121,14 @@ def runtime_folder() -> Path:
     """
     given = os.environ.get("XDG_RUNTIME_DIR")
     path = Path(given) / "samovar" if given else Path(tempfile.gettempdir()) / f"samovar-{os.getuid()}-service"
+    return private(path, "remove it, or set XDG_RUNTIME_DIR to another folder")
+
+
+def private(path: Path, otherwise: str = "remove it") -> Path:
+    """This folder, which is made where it is not there. InitializationError: it is not this user's alone."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o077:
-        raise _wrong(f"{path} must belong to this user alone; remove it, or set XDG_RUNTIME_DIR to another folder")
+        raise _wrong(f"{path} must belong to this user alone; {otherwise}")
     return path
 
 
@@ -102,11 +137,35 @@ def socket_path() -> Path:
     return runtime_folder() / "service.sock"
 
 
-def _endpoint(where: str, value: Any) -> str:
-    text = str(value).removeprefix("unix://")
-    if text != NO_ENDPOINT and not text.startswith("/"):
-        raise _wrong(f"{where}={value!r}: it must be the path of a Unix socket, or {NO_ENDPOINT!r}")
-    return text
+def _text(where: str, value: Any) -> str:
+    return str(value)
+
+
+def _endpoint(where: str, value: Any) -> Endpoint:
+    try:
+        return endpoint.parse(str(value))
+    except ValueError as error:
+        raise _wrong(f"{where}={endpoint.shown(str(value))!r}: {error}") from None
+
+
+def _access_token(where: str, value: Any) -> Secret:
+    try:
+        return Secret(endpoint.parse_token(str(value)))
+    except ValueError as error:
+        raise _wrong(f"{where}: {error}") from None
+
+
+def _listen(where: str, value: Any) -> str:
+    try:
+        return endpoint.join(*endpoint.host_and_port(str(value)))
+    except ValueError as error:
+        raise _wrong(f"{where}={value!r}: {error}") from None
+
+
+def _check_privacy(path: Path) -> None:
+    """Of a file with a token in it."""
+    if path.stat().st_mode & 0o077:
+        raise _wrong(f"{path} holds a token, and others can read it: chmod 600 {path}")
 
 
 def _file() -> tuple[Path, dict[str, Any]]:
@@ -133,11 +192,45 @@ def _lease(where: str, value: Any) -> float:
 
 
 def _max_queued(where: str, value: Any) -> int:
-    text = str(value).replace("_", "")
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise _wrong(f"{where}={value!r}: it must be a number of actions, 1 or more")
-    return int(text)
+    return _whole(where, value, "actions")
+
+
+def _keep_days(where: str, value: Any) -> float:
+    try:
+        days = float(value)
+    except (TypeError, ValueError):
+        days = 0.0
+    if not days > 0:
+        raise _wrong(f"{where}={value!r}: it must be a number of days, more than 0")
+    return days
+
+
+def _keep_runs(where: str, value: Any) -> int:
+    return _whole(where, value, "runs")
+
+
+def _whole(where: str, value: Any, what: str) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise _wrong(f"{where}={value!r}: it must be a whole number of {what}, 1 or more")
+    return number
 
 
 def _wrong(message: str) -> InitializationError:
     return InitializationError("InitializationError", message)
+
+
+_READ: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(Settings._fields, _text),
+    "endpoint": _endpoint,
+    "access_token": _access_token,
+    "listen": _listen,
+    "lease": _lease,
+    "max_queued": _max_queued,
+    "keep_days": _keep_days,
+    "keep_runs": _keep_runs,
+}
+"""How what was given for a setting is read: as text, but for these."""

@@ -1,7 +1,8 @@
 """Anything may be killed at any step of the protocol: the run ends as it would have, and is recorded once.
 
 Who is killed, at which frame or commit, and whether before, in the middle of it or after, stands in the name of each
-test; the seed chooses the how manieth. ``SAMOVAR_CHAOS_SEEDS=20`` tries more of them.
+test; the seed chooses the how manieth. In a storm they die at any moment, several times.
+``SAMOVAR_CHAOS_SEEDS=20`` tries more seeds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -107,15 +109,36 @@ class World:
         end = time.monotonic() + SECONDS
         while not (self._has_ended() and self.mark.exists()):
             assert time.monotonic() < end, f"the run has not ended: {self._told()}"
-            self._revive()
+            self.revive()
             time.sleep(0.02)
+
+    def kill(self, who: str, dice: random.Random) -> None:
+        """One of these, if there is any just now."""
+        if who == "replica":
+            replicas = self._replicas()
+            if replicas:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(dice.choice(replicas), signal.SIGKILL)
+            return
+        process = self.service if who == "service" else self.client
+        process.kill()
+        process.wait(20)
+
+    def _replicas(self) -> list[int]:
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_ours = str(self.mark).encode() in (folder / "environ").read_bytes()
+                if is_ours and b"samovar.runtime" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+        return sorted(found)
 
     def close(self) -> None:
         for process in (self.client, self.service):
             process.terminate()
             process.wait(20)
 
-    def _revive(self) -> None:
+    def revive(self) -> None:
         if self.service.poll() is not None:
             self.history.service_died(time.time())
             self.service = self._serve()
@@ -177,6 +200,21 @@ def test_killed_at_a_step(step: Step, seed: int, tmp_path: Path) -> None:
     point = f"{step.role}:{step.act}:{step.frame}:{number}:{step.when}"
     print(f"point {point}, seed {seed}")
     with world(tmp_path, point) as made:
+        made.live()
+        made.history.check()
+
+
+@pytest.mark.parametrize("seed", range(3 * SEEDS))
+def test_a_storm(seed: int, tmp_path: Path) -> None:
+    dice = random.Random(seed)
+    with world(tmp_path, "nobody:send:None:1:before") as made:
+        for _ in range(6):
+            time.sleep(dice.random() * 0.4)  # no event: the moment is the point
+            who = dice.choice(["service", "replica", "replica", "client"])
+            print(f"seed {seed}: {who} is killed")
+            made.kill(who, dice)
+            made.revive()
+        made.mark.touch()
         made.live()
         made.history.check()
 

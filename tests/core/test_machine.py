@@ -11,13 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from samovar.core.invariants import validate
 from samovar.core.messages import (
     Abort,
+    Adopt,
+    Answered,
     Assign,
     Cancel,
+    Claim,
     ClosePool,
     Deliver,
     Drain,
+    Enqueue,
     Event,
     Finished,
+    Held,
     OpenPool,
     ReplicaHeard,
     ReplicaLost,
@@ -27,6 +32,7 @@ from samovar.core.messages import (
     StartReplica,
     StopReplica,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pools import Bounds, Pools
@@ -54,12 +60,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.submitted: set[int] = set()
         self.settled: set[int] = set()
         self.delivered: set[int] = set()
+        self.waiting: list[int] = []  # submitted, and neither queued nor answered
         self.starting: list[str] = []
         self.ready: list[str] = []
         self.stopping: dict[str, float] = {}  # replica → the grace that it has
         self.running: dict[int, tuple[str, int]] = {}  # epoch → (replica, action)
         self.cancelled: set[int] = set()
         self.waits_for: dict[int, set[int]] = {}  # epoch → its children that are not delivered
+        self.unclaimed: list[int] = []  # actions that an adopted replica brought
+        self.parked: set[int] = set()  # epochs that were, when they were adopted
+        self.adopted = 0
         self.pool_settings = dict(POOLS)
         for name, pool in POOLS.items():
             self.tell(OpenPool(name, pool))
@@ -102,16 +112,33 @@ class AnyOrder(RuleBasedStateMachine):
             live -= {self.running[e][0] for e in self.cancelled if e in self.running}
         assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
-    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries, run=st.integers(1, 3))
-    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, run: int) -> None:
+    @rule(
+        pool=st.sampled_from(sorted(POOLS)),
+        data=st.data(),
+        timeouts=timeouts,
+        retry=retries,
+        waits=st.booleans(),
+        run=st.integers(1, 3),
+    )
+    def submit(
+        self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, waits: bool, run: int
+    ) -> None:
         epoch = data.draw(st.sampled_from([0, *self.running]))
         parent = self.running[epoch][1] if epoch else 0
         number = len(self.submitted) + 1
         self.submitted.add(number)
         if parent:
-            current = max(e for e, (_, action) in self.running.items() if action == parent)
-            self.waits_for.setdefault(current, set()).add(number)
-        self.tell(Submit(number, pool, parent, retry, timeouts, run))
+            self.waits_for.setdefault(self.current(parent), set()).add(number)
+        if waits:
+            self.waiting.append(number)
+        self.tell(Submit(number, pool, parent, retry, timeouts, waits, run))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), answered=st.booleans())
+    def decide(self, data: st.DataObject, answered: bool) -> None:
+        action = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(action)
+        self.tell(Answered(action) if answered else Enqueue(action))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "unfit", "never", "lost"]))
@@ -155,14 +182,53 @@ class AnyOrder(RuleBasedStateMachine):
         self.running = {e: where for e, where in self.running.items() if where[0] != replica}
         self.tell(ReplicaLost(replica, failure))  # type: ignore[arg-type]
 
+    @rule(pool=st.sampled_from(sorted(POOLS)), is_ready=st.booleans(), data=st.data())
+    def adopt(self, pool: str, is_ready: bool, data: st.DataObject) -> None:
+        self.adopted += 1
+        replica = f"{pool}-old.{self.adopted}"
+        count = data.draw(st.integers(0, POOLS[pool].concurrency)) if is_ready else 0
+        waits = [*([False] * count), *(data.draw(st.lists(st.just(True), max_size=2)) if is_ready else [])]
+        executions = []
+        for at, is_parked in enumerate(waits):
+            action, epoch = len(self.submitted) + 1, -10 * self.adopted - at
+            executions.append(Held(action, epoch, 1, is_parked))
+            self.submitted.add(action)
+            self.unclaimed.append(action)
+            self.running[epoch] = (replica, action)
+            if is_parked:
+                self.parked.add(epoch)
+        (self.ready if is_ready else self.starting).append(replica)
+        self.tell(Adopt(pool, replica, is_ready, tuple(executions)))
+
+    @precondition(lambda self: self.unclaimed)
+    @rule(data=st.data(), timeouts=timeouts, retry=retries)
+    def claim(self, data: st.DataObject, timeouts: Timeouts, retry: Retry) -> None:
+        action = data.draw(st.sampled_from(self.unclaimed))
+        self.unclaimed.remove(action)
+        callers = [e for e, (_, of) in self.running.items() if of not in self.unclaimed and of < action]
+        epoch = data.draw(st.sampled_from([0, *callers]))
+        parent = self.running[epoch][1] if epoch else 0
+        if parent and action not in self.settled:
+            self.waits_for.setdefault(self.current(parent), set()).add(action)
+        self.tell(Claim(action, parent, retry, timeouts, 0.5, 0.5))
+
+    def current(self, action: int) -> int:
+        """The latest epoch of an action; those of adopted replicas are negative, and come before all others."""
+        return max(e for e, (_, of) in self.running.items() if of == action)
+
     @precondition(lambda self: self.submitted)
     @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
-        self.tell(Abort(data.draw(st.sampled_from(sorted(self.submitted)))))
+        action = data.draw(st.sampled_from(sorted(self.submitted)))
+        self.tell(Abort(action, superseded=action in self.unclaimed))
 
     @rule(pool=st.sampled_from(sorted(POOLS)))
     def drain(self, pool: str) -> None:
         self.tell(Drain(pool))
+
+    @rule(pool=st.sampled_from(sorted(POOLS)))
+    def supersede(self, pool: str) -> None:
+        self.tell(Supersede(pool))
 
     @rule(low=st.integers(0, 2), more=st.integers(1, 2))
     def configure(self, low: int, more: int) -> None:
@@ -181,7 +247,7 @@ class AnyOrder(RuleBasedStateMachine):
         slots = Counter(
             replica
             for epoch, (replica, _) in self.running.items()
-            if epoch not in self.cancelled and not self.waits_for.get(epoch)
+            if epoch not in self.cancelled | self.parked and not self.waits_for.get(epoch)
         )
         for replica, taken in slots.items():
             assert taken <= POOLS[replica.partition("-")[0]].concurrency, "slots are overdrawn"
@@ -193,6 +259,8 @@ class AnyOrder(RuleBasedStateMachine):
             for replica in self.ready:
                 self.tell(ReplicaHeard(replica))
             self.tell(Tick())
+            while self.waiting:
+                self.tell(Enqueue(self.waiting.pop()))
             for replica in list(self.stopping):
                 self.end(replica)
             for replica in list(self.starting):

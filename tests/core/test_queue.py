@@ -18,7 +18,7 @@ from .bench import BOOM, DEATH, Bench
 
 
 def action(number: int, run: int) -> Action:
-    return Action(Submit(number, "p", run=run), None, None)  # type: ignore[arg-type]
+    return Action(Submit(number, "p", run=run), None)  # type: ignore[arg-type]
 
 
 class Model:

@@ -33,7 +33,7 @@ class Starter:
 
 @pytest.fixture
 def talk(tmp_path: Path) -> Iterator[Talk]:
-    made = Talk(tmp_path, Bounds(max_queued=2))
+    made = Talk(tmp_path, bounds=Bounds(max_queued=2))
     yield made
     made.engine.hub.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from samovar.core.pools import BOUNDS, Bounds
 from samovar.engine.engine import Engine
-from samovar.model import Environment, Phase, PoolSettings, TaskSpec
+from samovar.model import Bundle, Environment, Phase, PoolSettings, TaskSpec
 from samovar.wire import frames
 from samovar.wire.session import client_session, replica_session
 
@@ -26,18 +26,24 @@ SECONDS = 10.0
 class Talk:
     """An engine with a socket for clients, and peers of it."""
 
-    def __init__(self, folder: Path, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, folder: Path, blobs: str = "/blobs", bounds: Bounds = BOUNDS) -> None:
         self.keeper = FakeKeeper()
-        self.engine = Engine(self.keeper, str(folder), "/blobs", lambda *_: None, bounds)  # type: ignore[arg-type]
+        self.engine = Engine(self.keeper, str(folder), blobs, lambda *_: None, bounds)  # type: ignore[arg-type]
         self.engine.clients.driver = "fake"
         self.address = str(folder / "service.sock")
         self.engine.hub.listen(self.address, "client")
 
-    def peer(self, address: str, session: Any) -> Peer:
-        return Peer(self.engine, address, session)
+    def peer(self, where: str | socket.socket, session: Any) -> Peer:
+        return Peer(self.engine, where, session)
 
     def client(self) -> Peer:
         return self.peer(self.address, client_session())
+
+    def stranger(self) -> Peer:
+        """A client of another host, as the gate hands it over."""
+        ours, theirs = socket.socketpair()
+        self.engine.clients.admit(theirs)
+        return self.peer(ours, client_session())
 
     def replica(self) -> Peer:
         """The replica that was asked for, ready."""
@@ -49,11 +55,14 @@ class Talk:
 
 
 class Peer:
-    def __init__(self, engine: Engine, address: str, session: Any) -> None:
+    def __init__(self, engine: Engine, where: str | socket.socket, session: Any) -> None:
         self.engine = engine
         self.session = session
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(address)
+        if isinstance(where, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.connect(where)
+        else:
+            self.socket = where
         self.socket.setblocking(False)
 
     def say(self, *batch: Any) -> None:
@@ -175,6 +184,17 @@ def test_a_client_that_talks_like_a_replica_is_dropped(talk: Talk) -> None:
     client.socket.close()
 
 
+def test_an_engine_that_keeps_no_code_takes_none(talk: Talk) -> None:
+    client = talk.client()
+    packed = TaskSpec("e.f", "m", "f", Environment("e", bundle=Bundle("a.py", is_packed=True)))
+    client.say(JOIN, frames.Declare(1, packed), START)
+    _, ended = client.hear(2)
+    assert "whose code is not kept here" in ended.failure.message
+    client.say(frames.Offer(1, "0" * 32, "here:/project"))
+    assert client.hear(1) == []
+    client.socket.close()
+
+
 def test_a_replica_cannot_start_runs(talk: Talk) -> None:
     client = talk.client()
     client.say(JOIN, frames.Declare(1, TASK), START)
@@ -194,4 +214,14 @@ def test_shutdown_is_passed_on(talk: Talk) -> None:
     client.say(JOIN, frames.Shutdown(3.0))
     client.hear(1)
     assert asked == [3.0]
+    client.close()
+
+
+def test_what_a_client_will_call_is_prepared(talk: Talk) -> None:
+    needs = Environment("needed")
+    client = talk.client()
+    client.say(JOIN, frames.Prepare((needs,)))
+    client.hear(1)
+    talk.engine.hub.handle(talk.engine.hub.poll(SECONDS))
+    assert talk.keeper.prepared == [needs]
     client.close()

@@ -85,7 +85,7 @@ def test_changed_code_has_a_pool_of_its_own(served: Home) -> None:
     served.script.write_text(PROGRAM.replace("loads += 1", "loads += 10"))
     assert served.load() == "10"
     served.script.write_text(PROGRAM)
-    assert served.load() == "2"
+    assert served.load() == "1"  # the first one has ended: its code was old
 
 
 def test_whoever_wants_an_engine_of_its_own_has_one(served: Home) -> None:
@@ -101,7 +101,9 @@ def test_an_endpoint_that_is_wrong_or_not_there(home: Home) -> None:
     assert "no service answers at /nowhere/sock: No such file or directory" in done.stderr
     assert "start one with `samovar start`" in done.stderr
     done = home.python(str(home.script), SAMOVAR_ENDPOINT="there")
-    assert "SAMOVAR_ENDPOINT='there': it must be the path of a Unix socket, or 'none'" in done.stderr
+    assert (
+        "SAMOVAR_ENDPOINT='there': it must be the path of a Unix socket, samovar://HOST:PORT, or 'none'" in done.stderr
+    )
     both = home.samovar("run", "--endpoint", "/s", "--driver", "process", str(home.script), "load")
     assert (both.returncode, "not both" in both.stderr) == (2, True)
 
@@ -115,6 +117,8 @@ def test_start_status_stop(home: Home) -> None:
     try:
         again = home.samovar("start")
         assert again.stdout.startswith("runs already: process ")
+        late = home.samovar("start", "--listen", "127.0.0.1:0")
+        assert (late.returncode, "does not listen for other hosts" in late.stderr) == (1, True)
         second = home.samovar("serve")
         assert second.returncode == 1
         assert "a service of this user runs already" in second.stderr

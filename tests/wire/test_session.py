@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samovar.errors import ProtocolError
 from samovar.model import Bundle, Environment, Failure, TaskSpec
 from samovar.wire import frames, session
-from samovar.wire.session import Session, engine_session, replica_session
+from samovar.wire.session import Session, client_session, engine_session, replica_session
 
 FAILURE = Failure("user", "ValueError", "no", "trace", False, "p-1", b"pickled")
 FROM_REPLICA = [
@@ -37,8 +37,16 @@ FROM_ENGINE = [
     frames.SlowDown(frames.Submit(1, 2, 3, b"body", ("blob",), "group"), 0.5),
 ]
 
+FROM_CLIENT = [
+    frames.Offer(1, "digest", "host:/project"),
+    frames.Parcel(2, "digest", (frames.Piece("a.py", b"data"), frames.Piece("b", b"", True)), True),
+]
+TO_CLIENT = [frames.Kept(1, True), frames.Kept(2, False, "no room")]
+
 
 def test_every_frame_survives_the_wire() -> None:
+    assert engine_session().receive(Session.send(FROM_CLIENT)) == FROM_CLIENT
+    assert client_session().receive(Session.send(TO_CLIENT)) == TO_CLIENT
     assert engine_session().receive(Session.send(FROM_REPLICA)) == FROM_REPLICA
     assert replica_session().receive(Session.send(FROM_ENGINE)) == FROM_ENGINE
 

@@ -51,7 +51,7 @@ def abort(run: str, reason: str) -> None:
     from samovar.host import service  # only here: what reads needs no service
 
     with errors_are_messages():
-        running = service.find()
+        running = service.at("")
         if running is None:
             raise click.ClickException("no service runs, and so no run that could be aborted")
         found = running.abort_run(run, reason)
@@ -93,6 +93,8 @@ def _action(action: ActionSummary) -> tuple[str, ...]:
     waited = (action.started if action.started is not None else action.ended) - action.queued
     ran = _seconds(action.ended - action.started) if action.started is not None else ""
     start = "" if action.started is None else "cold" if action.cold else "warm"
+    if action.is_cached:
+        start = "cached"
     word = _word(action.phase)
     return (
         *(action.action, action.task, word, _seconds(waited), ran, str(action.attempts), start, action.replica),

@@ -36,6 +36,25 @@ def cli() -> None:
     """Run Flyte-style tasks on pools of warm processes."""
 
 
+def _without_token(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    if value.startswith("samovar:") and "@" in value:
+        raise click.BadParameter(
+            "a token on a command line can be seen by everybody on this machine: put the endpoint into "
+            "SAMOVAR_ENDPOINT or the config file, or the token alone into SAMOVAR_ACCESS_TOKEN"
+        )
+    return value
+
+
+ENDPOINT = click.option(
+    "--endpoint",
+    default="",
+    metavar="ENDPOINT",
+    callback=_without_token,
+    help="The service to use: the path of its Unix socket, samovar://HOST:PORT#FINGERPRINT, or none.  "
+    "[default: SAMOVAR_ENDPOINT, the config file, the service of this user where it runs]",
+)
+
+
 @cli.command(
     "run",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
@@ -57,12 +76,13 @@ def cli() -> None:
     help="What replicas are: processes, containers of Podman or Docker, or what each image needs (auto).  "
     "[default: SAMOVAR_DRIVER, the config file, auto]",
 )
+@ENDPOINT
 @click.option(
-    "--endpoint",
+    "--copy-style",
+    type=click.Choice(["loaded_modules", "all", "none"]),
     default=None,
-    metavar="SOCKET",
-    help="The Unix socket of the service to use; none: an engine of its own.  "
-    "[default: SAMOVAR_ENDPOINT, the config file, the service of this user where it runs]",
+    help="Which code a service gets: the user's modules that FILE has loaded and what environments include, every file "
+    "of the project, or none: it uses the files where they lie.  [default: loaded_modules]",
 )
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
@@ -72,6 +92,8 @@ def cli() -> None:
     metavar="KEY=VALUE",
     help="An entry of the run's custom context; may be repeated.",
 )
+@click.option("--no-cache", is_flag=True, help="Run cached tasks too, and keep nothing of them.")
+@click.option("--overwrite-cache", is_flag=True, help="Run cached tasks too, and keep the new results.")
 @click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
 @click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")
@@ -160,9 +182,25 @@ DRIVER = click.option(
 )
 
 
+LISTEN = click.option(
+    "--listen",
+    default="",
+    metavar="HOST:PORT",
+    help="Take clients of other hosts there, with TLS and tokens; see `samovar token`.  "
+    "[default: SAMOVAR_LISTEN, the config file, nowhere]",
+)
+TLS_CERT = click.option(
+    "--tls-cert", default="", metavar="FILE", help="The certificate, as PEM; else one is made once."
+)
+TLS_KEY = click.option("--tls-key", default="", metavar="FILE", help="Its key, as PEM.")
+
+
 @cli.command("serve", short_help="Keep pools for the scripts of this user, in the foreground.")
 @DRIVER
-def serve(driver: str | None) -> None:
+@LISTEN
+@TLS_CERT
+@TLS_KEY
+def serve(driver: str | None, **entrance: str) -> None:
     """Keep pools for all scripts and commands of this user on this machine, until Ctrl-C or SIGTERM.
 
     While it runs, `samovar run` and scripts use its pools, which stay warm between them. What runs when it is told to
@@ -170,16 +208,19 @@ def serve(driver: str | None) -> None:
     """
     from samovar.cli import service  # only here and below: keep `samovar --help` light
 
-    service.serve(driver or "")
+    service.serve(driver or "", entrance)
 
 
 @cli.command("start", short_help="The same in the background.")
 @DRIVER
-def start(driver: str | None) -> None:
+@LISTEN
+@TLS_CERT
+@TLS_KEY
+def start(driver: str | None, **entrance: str) -> None:
     """Start the service of `samovar serve` in the background, if it does not run."""
     from samovar.cli import service
 
-    service.start(driver or "")
+    service.start(driver or "", entrance)
 
 
 @cli.command("stop", short_help="End the service.")
@@ -193,12 +234,53 @@ def stop(grace: float) -> None:
 
 @cli.command("status", short_help="Show whether the service runs, and its pools.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@ENDPOINT
 @click.pass_context
-def status(context: click.Context, output: str) -> None:
+def status(context: click.Context, output: str, endpoint: str) -> None:
     """Show whether the service runs, and its pools. Exit status: 0, or 3 where none runs."""
     from samovar.cli import service
 
-    service.status(context, output)
+    service.status(context, output, endpoint)
+
+
+@cli.group("token", invoke_without_command=True, short_help="Make, list and revoke tokens for clients of other hosts.")
+@click.option("--name", default="", help="Who it is for; names a token in lists.  [default: a number]")
+@click.option(
+    "--expires", default="90d", show_default=True, metavar="TIME", help="When it ends: 12h, 30d, 2w from now, or never."
+)
+@click.option(
+    "--address", default="", metavar="HOST[:PORT]", help="How other hosts reach the service, if not as it says."
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def token(context: click.Context, name: str, expires: str, address: str, output: str) -> None:
+    """Make a token, and print the endpoint for whoever is to have it, this once.
+
+    Whoever has a token can run code as the user of the service. On the other host the endpoint goes into the
+    environment variable SAMOVAR_ENDPOINT, or into ~/.config/samovar/config.toml as endpoint = "...".
+    """
+    from samovar.cli import token as command  # only here and below: keep `samovar --help` light
+
+    if context.invoked_subcommand is None:
+        command.make(name, expires, address, output)
+
+
+@token.command("list")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def list_tokens(output: str) -> None:
+    """List the tokens by name, with when they end; never the tokens themselves."""
+    from samovar.cli import token as command
+
+    command.show(output)
+
+
+@token.command("revoke")
+@click.argument("name", metavar="NAME")
+def revoke_token(name: str) -> None:
+    """Revoke the token NAME. A service that runs ends its connections at once; runs that it has started go on."""
+    from samovar.cli import token as command
+
+    command.revoke(name)
 
 
 PHASES = click.Choice(["running", "succeeded", "failed", "aborted", "timed_out"])

@@ -19,7 +19,8 @@ from samovar.cli import values
 from samovar.cli.script import BadInput
 
 RUN_OPTIONS = frozenset(
-    {"-o", "--output", "--name", "--context", "--no-progress", "--log", "--no-log", "-q", "--quiet"}
+    {"-o", "--output", "--name", "--context", "--no-cache", "--overwrite-cache"}
+    | {"--no-progress", "--log", "--no-log", "-q", "--quiet"}
 )
 
 

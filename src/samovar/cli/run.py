@@ -21,7 +21,7 @@ import click
 
 from samovar.cli import display, options, script, values
 from samovar.errors import BaseRuntimeError, InitializationError
-from samovar.model import Phase, PoolStats
+from samovar.model import Caching, Phase, PoolStats
 from samovar.sdk.controller import RunHandle
 
 SUCCESS, TASK_FAILED, BAD_INPUT = 0, 1, 2
@@ -34,14 +34,18 @@ class RunOptions(NamedTuple):
     output: str = "text"  # "text" | "json"
     name: str = ""
     context: Mapping[str, str] | None = None
+    caching: Caching = ""
     progress: bool = True
     logs: bool = True
     driver: str = ""
     endpoint: str = ""
+    copy_style: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
         """From what click collected."""
+        if given["no_cache"] and given["overwrite_cache"]:
+            raise click.UsageError("--no-cache keeps nothing, so it cannot go with --overwrite-cache.")
         quiet = bool(given["quiet"])
         items = {}
         for item in given["context_items"]:
@@ -53,17 +57,27 @@ class RunOptions(NamedTuple):
             output=given["output"],
             name=given["name"],
             context=items or None,
+            caching="off" if given["no_cache"] else "replace" if given["overwrite_cache"] else "",
             progress=not (quiet or given["no_progress"]),
             logs=bool(given["log"]) and not quiet,
             driver=given["driver"] or "",
             endpoint=given["endpoint"] or "",
+            copy_style=given["copy_style"] or "",
         )
 
 
 class Host(Protocol):
     """What the command uses of ``samovar.host.EmbeddedHost``."""
 
-    def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> RunHandle: ...
+    def start(
+        self,
+        task: Any,
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: Caching,
+        copy_style: str,
+    ) -> RunHandle: ...
     def stats(self) -> Sequence[PoolStats]: ...
     def close(self, grace: float = ...) -> None: ...
 
@@ -129,7 +143,7 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         host = cast("Host", opened)
         pools = Pools(host)
         context = dict(settings.context) if settings.context else None
-        handle = host.start(task, inputs, settings.name, context)
+        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
         view.begin(handle.name, task.name)
         result = _watch(pools, handle, view)
     except Stopped as stop:

@@ -13,25 +13,33 @@ import click
 from samovar.cli.display import pool_table
 from samovar.errors import InitializationError, JournalError
 from samovar.host import service
+from samovar.host.entrance import Wanted
 from samovar.host.remote import RemoteHost
 
 NOT_RUNNING = 3
 """Exit status of ``status`` where none runs, as for other services."""
 
 
-def serve(driver: str) -> None:
+def serve(driver: str, entrance: dict[str, str]) -> None:
+    wanted = Wanted(**entrance)
     with errors_are_messages():
-        service.serve(lambda line: print(f"samovar: {line}", file=sys.stderr, flush=True), driver)
+        service.serve(lambda line: print(f"samovar: {line}", file=sys.stderr, flush=True), driver, wanted)
 
 
-def start(driver: str) -> None:
+def start(driver: str, entrance: dict[str, str]) -> None:
+    wanted = Wanted(**entrance)
     with errors_are_messages():
         running = service.find()
         if running is None:
-            running = service.start(driver)
+            running = service.start(driver, wanted)
             click.echo(f"started: {_about(running)}; log {service.log_path()}")
         else:
             click.echo(f"runs already: {_about(running)}")
+            if wanted.listen and not running.service.gate:
+                raise InitializationError(
+                    "InitializationError",
+                    "it does not listen for other hosts and cannot begin to: `samovar stop`, and start it again",
+                )
         running.close()
 
 
@@ -49,9 +57,9 @@ def stop(grace: float) -> None:
         click.echo("stopped")
 
 
-def status(context: click.Context, output: str) -> None:
+def status(context: click.Context, output: str, endpoint: str) -> None:
     with errors_are_messages():
-        running = service.find()
+        running = service.at(endpoint)
         if running is None:
             click.echo("{}" if output == "json" else "no service runs; `samovar start` starts one")
             context.exit(NOT_RUNNING)
@@ -59,11 +67,13 @@ def status(context: click.Context, output: str) -> None:
         about = running.service
         running.close()
     if output == "json":
-        described = {"pid": about.pid, "driver": about.driver, "endpoint": running.engine.address}
+        described = {"pid": about.pid, "driver": about.driver, "endpoint": running.engine.address, "gate": about.gate}
         seconds = round(time.time() - about.started_at, 1)
         click.echo(json.dumps({**described, "seconds": seconds, "pools": [pool._asdict() for pool in pools]}, indent=2))
         return
     click.echo(_about(running))
+    if about.gate:
+        click.echo(f"other hosts: {about.gate}")
     click.echo(pool_table(pools) if pools else "no pools")
 
 

@@ -50,11 +50,11 @@ class Action:
         "timeouts",
     )
 
-    def __init__(self, submit: Submit, pool: Pool, parent: Action | None) -> None:
+    def __init__(self, submit: Submit, pool: Pool) -> None:
         self.id = submit.action
         self.run = submit.run
         self.pool = pool
-        self.parent = parent
+        self.parent: Action | None = None
         self.retry = submit.retry
         self.timeouts = submit.timeouts
         self.phase = QUEUED

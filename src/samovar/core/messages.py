@@ -26,14 +26,64 @@ class OpenPool(_Message, frozen=True):
 
 
 class Submit(_Message, frozen=True):
-    """Somebody asks for an action. ``parent`` is the action that called it, or 0. ``run`` is a number of whoever it
-    shares its turns with: those with different numbers get the same number of turns."""
+    """Somebody asks for an action. ``parent`` is the action that called it, or 0.
+
+    ``waits``: it may not have to run; it is no work of its pool until ``Enqueue``. ``run`` is a number of whoever it
+    shares its turns with: those with different numbers get the same number of turns.
+    """
 
     action: int
     pool: str
     parent: int = 0
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    waits: bool = False
+    run: int = 0
+
+
+class Enqueue(_Message, frozen=True):
+    """An action that waits has to run."""
+
+    action: int
+
+
+class Answered(_Message, frozen=True):
+    """An action that waits need not run: its result is there."""
+
+    action: int
+
+
+class Held(_Message, frozen=True):
+    """An execution on a replica that is adopted. ``waits``: it has called tasks and has no answer yet."""
+
+    action: int
+    epoch: int
+    attempt: int
+    waits: bool
+
+
+class Adopt(_Message, frozen=True):
+    """A replica that another engine has started lives on, with what it runs. Nobody has asked for these actions yet."""
+
+    pool: str
+    replica: str
+    is_ready: bool
+    executions: tuple[Held, ...] = ()
+
+
+class Claim(_Message, frozen=True):
+    """Somebody asks for an action that an adopted replica runs: in place of ``Submit``.
+
+    ``age``: seconds since it was asked for first; ``ran``: since its attempt began; ``failures``: of its own before.
+    """
+
+    action: int
+    parent: int = 0
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    age: float = 0.0
+    ran: float = 0.0
+    failures: int = 0
     run: int = 0
 
 
@@ -70,10 +120,11 @@ class Finished(_Message, frozen=True):
 
 
 class Abort(_Message, frozen=True):
-    """Nobody wants this action, nor anything below it, any more."""
+    """Nobody wants this action, nor anything below it, any more. ``superseded``: not this attempt, as in ``Settle``."""
 
     action: int
     reason: str = ""
+    superseded: bool = False
 
 
 class Drain(_Message, frozen=True):
@@ -85,11 +136,35 @@ class Drain(_Message, frozen=True):
     pool: str
 
 
+class Supersede(_Message, frozen=True):
+    """Others take the place of a pool, whose code is old: what it has is done by the replicas that it has, and as soon
+    as it has no work they end. When it has been empty for its idle_ttl it is forgotten.
+    """
+
+    pool: str
+
+
 class Tick(_Message, frozen=True):
     """Time has passed."""
 
 
-Event = OpenPool | Submit | ReplicaReady | ReplicaHeard | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
+Event = (
+    OpenPool
+    | Submit
+    | Adopt
+    | Claim
+    | Enqueue
+    | Answered
+    | ReplicaReady
+    | ReplicaHeard
+    | ReplicaUnfit
+    | ReplicaLost
+    | Finished
+    | Abort
+    | Drain
+    | Supersede
+    | Tick
+)
 
 
 # commands
@@ -109,13 +184,15 @@ class StopReplica(_Message, frozen=True):
 
 
 class Assign(_Message, frozen=True):
-    """Run the action on the replica. ``cold``: it had to wait for this replica to start."""
+    """Run the action on the replica. ``cold``: it had to wait for this replica to start. ``failures``: of its own, so
+    far."""
 
     replica: str
     action: int
     epoch: int
     attempt: int
     cold: bool
+    failures: int = 0
 
 
 class Cancel(_Message, frozen=True):
@@ -146,10 +223,29 @@ class Deliver(_Message, frozen=True):
     action: int
 
 
+class Retried(_Message, frozen=True):
+    """The attempt ``epoch`` ended and did not settle its action: it is tried again, or its replica was lost.
+
+    Told before the action's next ``Assign``.
+    """
+
+    action: int
+    epoch: int
+    failure: Failure
+
+
+class Scaled(_Message, frozen=True):
+    """The pool wants ``replicas`` from here on. Told before what is started or stopped for it."""
+
+    pool: str
+    replicas: int
+    reason: str  # a sentence for people
+
+
 class ClosePool(_Message, frozen=True):
     """A drained pool is forgotten: it has no replica and no work, and whoever wants it again opens it again."""
 
     pool: str
 
 
-Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | ClosePool
+Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | Retried | Scaled | ClosePool

@@ -10,16 +10,21 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from samovar.core import adoption
 from samovar.core.actions import ABORTED, Action
 from samovar.core.admission import MAX_QUEUED
 from samovar.core.messages import (
     Abort,
+    Adopt,
+    Answered,
     Assign,
     Cancel,
+    Claim,
     ClosePool,
     Command,
     Deliver,
     Drain,
+    Enqueue,
     Event,
     Finished,
     OpenPool,
@@ -27,15 +32,17 @@ from samovar.core.messages import (
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
+    Retried,
     Settle,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pool import Pool
 from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
 from samovar.core.timers import Timers
-from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase, PoolStats
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats
 
 LEASE = 30.0
 """Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
@@ -51,6 +58,8 @@ class Bounds(NamedTuple):
 
 BOUNDS = Bounds()
 
+EPOCHS = 1 << 40
+"""Epochs that one engine may give."""
 
 CANCEL_GRACE = 5.0
 """Seconds a cancelled execution has before it costs its replica."""
@@ -69,17 +78,24 @@ _number = attrgetter("id")  # the order of a set is another in each process
 
 
 class Pools:
-    def __init__(self, bounds: Bounds = BOUNDS) -> None:
+    """``era``: the how manieth engine of its line this is; none gives the name or the epoch of another one."""
+
+    def __init__(self, bounds: Bounds = BOUNDS, era: int = 0) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}
         self._out: list[Command] = []
-        self._epoch = 0
+        self._epoch = era * EPOCHS
+        self._prefix = f"{era}." if era else ""  # of the names of replicas
         self._lease, self._max_queued = bounds
-        self._timers = Timers(self._is_pending)
+        self.timers = Timers(self._is_pending)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
+            Adopt: lambda event, now: adoption.adopt(self, event, now),
+            Claim: lambda event, now: adoption.claim(self, event, now),
+            Enqueue: self._enqueue,
+            Answered: self._answered,
             ReplicaReady: self._replica_ready,
             ReplicaHeard: self._replica_heard,
             ReplicaUnfit: self._replica_unfit,
@@ -87,6 +103,7 @@ class Pools:
             Finished: self._finished,
             Abort: self._abort,
             Drain: self._drain,
+            Supersede: self._supersede,
             Tick: self._tick,
         }
 
@@ -124,9 +141,9 @@ class Pools:
     def _open_pool(self, event: OpenPool, now: float) -> None:
         pool = self.pools.get(event.pool)
         if pool is None:
-            self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
+            self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign, self._prefix)
         else:
-            pool.drained = False
+            pool.drained = pool.superseded = False
             pool.configure(event.settings, now)
 
     def _submit(self, event: Submit, now: float) -> None:
@@ -135,17 +152,27 @@ class Pools:
         if event.parent and (parent is None or parent.execution is None):
             self._out += (Settle(event.action, Phase.ABORTED, failure=ABORTED), Deliver(event.action))
             return
-        action = self.actions[event.action] = Action(event, pool, parent)
-        if parent is not None and parent.execution is not None:
-            if parent.children is None:
-                parent.children = set()
-            parent.children.add(action)
-            self._park(parent.execution, now)
+        action = self.actions[event.action] = Action(event, pool)
+        if parent is not None:
+            self.nest(action, parent, now)
         if event.timeouts.max_queued_time is not None:
-            self._timers.add(now + event.timeouts.max_queued_time, event.action, "queue")
+            self.timers.add(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
-            self._timers.add(now + event.timeouts.deadline, event.action, "deadline")
-        pool.submit(action, now)
+            self.timers.add(now + event.timeouts.deadline, event.action, "deadline")
+        if event.waits:
+            pool.suspend(action)
+        else:
+            pool.submit(action, now)
+
+    def _enqueue(self, event: Enqueue, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            action.pool.submit(action, now)
+
+    def _answered(self, event: Answered, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            self._settle(action, SUCCEEDED, now)
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
         replica = self._find(event.replica)
@@ -191,6 +218,7 @@ class Pools:
         self._abort_children(action, now, superseded=True)
         verdict = action.lose(failure, alone) if active else None
         if verdict is None:
+            self._out.append(Retried(action.id, execution.epoch, failure))
             action.pool.requeue(action, now, active and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
@@ -214,7 +242,7 @@ class Pools:
             else:
                 self._attempt_failed(action, event.failure, Phase.FAILED, event.epoch, now)
         if replica.resuming:
-            self._resume(replica)
+            self.resume(replica)
         pool.freed(replica)
         pool.dispatch(now)
 
@@ -222,24 +250,31 @@ class Pools:
         action = self.actions.get(event.action)
         if action is not None:
             failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
-            self._settle(action, Phase.ABORTED, now, 0, failure)
+            if event.superseded:
+                self._abort_children(action, now, superseded=True)
+            self.abort(action, now, failure)
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
         pool.drained = True
-        pool.fall_asleep()
+        pool.fall_asleep("the pool is drained")
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
 
+    def _supersede(self, event: Supersede, now: float) -> None:
+        pool = self.pools[event.pool]
+        pool.drained = pool.superseded = True
+        pool.rest(now)
+
     def _tick(self, event: Tick, now: float) -> None:
-        for number, kind in self._timers.due(now):
+        for number, kind in self.timers.due(now):
             if kind == "kill":
                 self._kill(number)
             elif kind == "retry":
                 self._retry_now(number, now)
             else:
                 self._timed_out(number, kind, now)
-        self._timers.trim(2 * (len(self.actions) + len(self.executions)))
+        self.timers.trim(2 * (len(self.actions) + len(self.executions)))
         for pool in list(self.pools.values()):
             pool.kill_silent(now, self._lease)
             pool.tick(now)
@@ -257,19 +292,20 @@ class Pools:
         action.phase = RUNNING
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
-            self._timers.add(now + action.timeouts.max_runtime, self._epoch, "run")
-        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold))
+            self.timers.add(now + action.timeouts.max_runtime, self._epoch, "run")
+        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold, action.failures))
 
     def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
         action.failures += 1
         if not failure.recoverable or action.failures > action.retry.count:
             self._settle(action, phase, now, epoch, failure)
             return
+        self._out.append(Retried(action.id, epoch, failure))
         self._abort_children(action, now, superseded=True)
         delay = action.retry.delay(action.failures)
-        action.phase = Phase.WAITING_FOR_RESOURCES
         if delay > 0:
-            self._timers.add(now + delay, action.id, "retry")
+            action.pool.suspend(action)
+            self.timers.add(now + delay, action.id, "retry")
         else:
             action.pool.requeue(action, now, False)
 
@@ -303,7 +339,7 @@ class Pools:
         execution.action.execution = None
         self._hand_over(execution)
         self._out.append(Cancel(execution.replica.id, execution.epoch))
-        self._timers.add(now + CANCEL_GRACE, execution.epoch, "kill")
+        self.timers.add(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
         execution = self.executions.get(epoch)
@@ -313,6 +349,15 @@ class Pools:
 
     # parents and children
 
+    def nest(self, action: Action, parent: Action, now: float) -> None:
+        """The action is a child of one that runs."""
+        assert parent.execution is not None
+        action.parent = parent
+        if parent.children is None:
+            parent.children = set()
+        parent.children.add(action)
+        self._park(parent.execution, now)
+
     def _park(self, execution: Execution, now: float) -> None:
         """It has an unfinished child: its slot is free for others."""
         if execution.hold is ACTIVE:
@@ -320,7 +365,7 @@ class Pools:
             execution.ever_parked = True
             replica = execution.replica
             replica.pool.release(replica, now)
-            self._resume(replica)
+            self.resume(replica)
             replica.pool.freed(replica)
             replica.pool.dispatch(now)
         elif execution.hold is RESUMING:
@@ -328,7 +373,7 @@ class Pools:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
-    def _resume(self, replica: Replica) -> None:
+    def resume(self, replica: Replica) -> None:
         """Executions whose children are done come before anything new."""
         while replica.resuming and replica.pool.has_slot(replica):
             execution = replica.resuming.popleft()
@@ -341,6 +386,9 @@ class Pools:
         if execution.held:
             self._out.append(Deliver(execution.held))
             execution.held = 0
+
+    def abort(self, action: Action, now: float, failure: Failure = ABORTED) -> None:
+        self._settle(action, Phase.ABORTED, now, 0, failure)
 
     def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
         self._end(action, phase, now, epoch, failure)
@@ -360,7 +408,7 @@ class Pools:
         execution.hold = RESUMING
         execution.held = action.id
         execution.replica.resuming.append(execution)
-        self._resume(execution.replica)
+        self.resume(execution.replica)
 
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
         self._leave(action, phase, now, failure)
@@ -370,6 +418,8 @@ class Pools:
         del self.actions[action.id]
         if action.phase is QUEUED:
             action.pool.leave(action)
+        elif action.phase is WAITING:
+            action.pool.suspended -= 1
         action.phase = phase
         if failure is None:
             action.pool.done += 1

@@ -3,6 +3,7 @@
 A replica's output and its end come over pipes (``container_boot``), so the API is asked only to create, start, signal
 and remove. It may go away and come back: a start waits for it a moment, an end is seen without it, and what is left to
 remove is removed when it answers again. Containers carry labels; of those whose engine is gone the next one rids us.
+With a home it does not: there the next driver finds them, takes over those that are wanted and ends the others.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import functools
 import itertools
 import os
 import secrets as tokens
+import shutil
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from typing import Any
 import aiodocker
 
 from samovar.drivers import container_spec as spec
-from samovar.drivers import private, secrets
+from samovar.drivers import home, private, secrets
 from samovar.drivers.container_api import AWAY_SECONDS, GONE, Api, labelled
-from samovar.drivers.container_boot import FOLDER, Boot, Ended, command
-from samovar.drivers.output import OnOutput
+from samovar.drivers.container_boot import Boot, Ended, command
+from samovar.drivers.home import Home, Survivors, write
+from samovar.drivers.output import OnOutput, Rounds, Sink
 from samovar.drivers.process import RUNTIME
+from samovar.drivers.roll import Roll
 from samovar.errors import ImageBuildError, InitializationError, ReplicaStartError
 from samovar.images import dockerapi, oci
 from samovar.images.store import PYTHON_LABEL
@@ -36,15 +39,24 @@ from samovar.ports import Report
 EnsureImage = Callable[[aiodocker.Docker, ImageSpec, Report], Awaitable[str]]
 """Returns the tag or id of an image to start replicas from, made first if it is not there. Raises ImageBuildError."""
 
+_REACH_EVERY = 1.0  # seconds
+
 BOOT_SECONDS = 5.0
 """A replica that has not said by now that it runs may never: its end is asked of the API."""
 
 
-class ContainerDriver:
+class Record(home.Record, frozen=True):
+    """What another driver must know of a container."""
+
+    container: str  # its name
+
+
+class ContainerDriver(Roll["_Replica"]):
     """Implements ``samovar.ports.Driver``. One event loop for all calls.
 
     ``shared`` are the engine's folders. ``arguments`` follow the path of Python, and end with ``-c`` and a program.
-    ``id`` labels the containers of this driver.
+    ``home`` is where replicas are found again that outlive this process; without one they must not.
+    ``id`` labels the containers of this driver. InitializationError: the home is another driver's.
     """
 
     def __init__(
@@ -53,7 +65,9 @@ class ContainerDriver:
         arguments: tuple[str, ...] = RUNTIME,
         on_output: OnOutput | None = None,
         ensure: EnsureImage = oci.ensure,
+        home: Path | None = None,
     ) -> None:
+        super().__init__()
         self.id = tokens.token_hex(6)
         self._shared = shared
         self._ensure = ensure
@@ -61,11 +75,12 @@ class ContainerDriver:
         self._on_output = on_output
         self._private = private.PrivateFolder()
         self._images: dict[ImageSpec, spec.Image] = {}
-        self._replicas: dict[str, _Replica] = {}
+        self._rounds = Rounds()
         self._numbers = itertools.count(1)
         self._opening: asyncio.Task[tuple[Api, spec.User]] | None = None
         self._chores: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._home = None if home is None else Home(home)
+        self._survivors = None if self._home is None else Survivors(self._home.left(Record), _end)
 
     async def prepare(self, environment: Environment, report: Report) -> None:
         if environment.image in self._images:
@@ -78,25 +93,22 @@ class ContainerDriver:
 
     async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
         await self.prepare(environment, _nowhere)
-        api, user = await self._open()
-        if self._closed:
-            raise ReplicaStartError(f"{_of(environment)}: the driver is closed", replica)
-        if replica in self._replicas:
-            raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
+        _, user = await self._open()
+        self.check_free(replica, environment)
         spec.check(environment, user)
         variables = {**secrets.as_variables(environment), **boot}
         files = secrets.as_files(environment)
         name = f"samovar-{self.id}-{next(self._numbers)}"
         try:
-            pipes = Boot(self._private.make("replica"), user.owner)
+            pipes = self._boot(replica, name, user)
         except OSError as error:
             raise ReplicaStartError(f"{_of(environment)}: {error}", replica) from error
-        started = self._replicas[replica] = _Replica(name, api, pipes, self._chores)
+        started = self.replicas[replica] = _Replica(name, self._reach, pipes, self._chores)
         try:
             asked = self._fill(pipes, replica, environment, variables, files, user)
             await asyncio.shield(started.start(asked))
         except BaseException as error:  # cancelled as well: nobody would ever stop it
-            del self._replicas[replica]
+            del self.replicas[replica]
             started.undo()
             if isinstance(error, aiodocker.DockerError) and error.status == GONE:
                 self._images.pop(environment.image, None)  # it may have been removed: the next start makes it again
@@ -104,29 +116,27 @@ class ContainerDriver:
                 raise ReplicaStartError(f"{_of(environment)}: {dockerapi.why(error)}", replica) from error
             raise
 
-    async def wait(self, replica: str) -> Exit:
-        """LookupError: there is none of this name, or its end was waited for before."""
-        found = self._replicas.get(replica)
-        if found is None:
-            raise LookupError(f"there is no replica {replica!r}")
-        how = await asyncio.shield(found.ended)
-        self._replicas.pop(replica, None)
-        return how
-
-    async def stop(self, replica: str, grace: float) -> None:
-        """``grace`` 0: kill without asking."""
-        found = self._replicas.get(replica)
-        if found is not None:
-            await found.stop(grace)
+    def survivor(self, replica: str) -> _Replica | None:
+        while self._survivors is not None and (claimed := self._survivors.claim(replica)) is not None:
+            folder, record = claimed
+            boot = Boot(folder, None, self._rounds)
+            if boot.listen_again(self._sink(replica)):
+                found = _Replica(record.container, self._reach, boot, self._chores)
+                found.watch()
+                return found
+            _keep(self._chores, _end(folder, record))
+        return None
 
     async def close(self) -> None:
         self._closed = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AWAY_SECONDS):
-                await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
+                await asyncio.gather(*(replica.stop(0) for replica in list(self.replicas.values())))
+                if self._survivors is not None:
+                    await self._survivors.close()
                 while self._chores:
                     await asyncio.wait(self._chores)
-        for replica in list(self._replicas.values()):
+        for replica in list(self.replicas.values()):
             replica.abandon()
         for chore in self._chores:
             chore.cancel()
@@ -135,6 +145,19 @@ class ContainerDriver:
             with contextlib.suppress(InitializationError):
                 await (await self._opening)[0].docker.close()
         self._private.close()
+        if self._home is not None:
+            self._home.close()
+
+    def _boot(self, replica: str, container: str, user: spec.User) -> Boot:
+        """OSError: there is no room for its folder."""
+        if self._home is None:
+            return Boot(self._private.make("replica"), user.owner)
+        folder = self._home.make("replica")
+        write(folder, Record(replica, container))
+        return Boot(folder, user.owner, self._rounds)
+
+    def _sink(self, replica: str) -> Sink | None:
+        return None if self._on_output is None else functools.partial(self._on_output, replica)
 
     def _fill(
         self,
@@ -146,16 +169,18 @@ class ContainerDriver:
         user: spec.User,
     ) -> dict[str, Any]:
         """Write what the replica finds in its folder; what to ask the API for."""
-        mounts = [(str(pipes.folder), FOLDER), *(pipes.add_secret(secret, value) for secret, value in files)]
+        given = [pipes.add_secret(secret, value) for secret, value in files]
         pipes.write({**{secret.variable: secret.path for secret, _ in files}, **variables})
-        pipes.listen(None if self._on_output is None else functools.partial(self._on_output, replica))
+        given = [*pipes.listen(self._sink(replica)), *given]
         for folder, writable in ((self._shared.folder, False), (self._shared.blobs, True)):
             if folder:
                 user.share(folder, writable)
         image = self._images[environment.image]
+        lasts = self._home is not None
+        wanted = {spec.FOLDER: str(pipes.folder)} if lasts else {spec.LOCK: str(self._private.lock)}
         return {
-            **spec.config(environment, image, user, self._shared, mounts),
-            "Labels": spec.labels(replica, environment, self.id, self._private.lock),
+            **spec.config(environment, image, user, self._shared, given),
+            "Labels": {**spec.labels(replica, environment, self.id), **wanted},
             "Entrypoint": command(image.python, self._arguments),
             "Cmd": [],
         }
@@ -165,6 +190,14 @@ class ContainerDriver:
         if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
             self._opening = asyncio.create_task(self._connect())
         return await asyncio.shield(self._opening)
+
+    async def _reach(self) -> Api:
+        """The API, as soon as it answers: who was taken over cannot be refused for its want."""
+        while True:
+            try:
+                return (await self._open())[0]
+            except InitializationError:
+                await asyncio.sleep(_REACH_EVERY)
 
     async def _connect(self) -> tuple[Api, spec.User]:
         docker = await dockerapi.connect()
@@ -186,9 +219,9 @@ class ContainerDriver:
     async def _sweep(self, api: Api) -> None:
         """Remove the containers of engines of this machine that live no more, and their folders."""
         for name, labels in await labelled(api.docker, {}):
-            lock = Path(labels.get(spec.LOCK, "/"))
-            if labels.get(spec.HOST) == socket.gethostname() and not private.is_in_use(lock):
-                private.remove_unused(lock)
+            if spec.is_orphan(labels):
+                if spec.LOCK in labels:
+                    private.remove_unused(Path(labels[spec.LOCK]))
                 _keep(self._chores, api.end(name))
 
     async def _image(self, api: Api, image: ImageSpec, report: Report) -> spec.Image:
@@ -203,10 +236,12 @@ class ContainerDriver:
 class _Replica:
     """One container, from its start to its Exit; ``ended`` gets the Exit once."""
 
-    def __init__(self, name: str, api: Api, boot: Boot, chores: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, name: str, reach: Callable[[], Awaitable[Api]], boot: Boot, chores: set[asyncio.Task[None]]
+    ) -> None:
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._name = name
-        self._api = api
+        self._reach = reach
         self._boot = boot
         self._chores = chores
         self._starting: asyncio.Task[None] | None = None
@@ -217,9 +252,13 @@ class _Replica:
 
     def start(self, asked: dict[str, Any]) -> asyncio.Task[None]:
         """A task, since a request that was sent cannot be taken back: who is cancelled leaves it running."""
-        self._starting = asyncio.create_task(self._api.create_and_start(self._name, asked))
+        self._starting = asyncio.create_task(self._start(asked))
         self._starting.add_done_callback(self._started)
         return self._starting
+
+    def watch(self) -> None:
+        """It runs: see to it until it has ended."""
+        _keep(self._chores, self._watch())
 
     def undo(self) -> None:
         """Its start has failed or was cancelled: see that nothing stays."""
@@ -241,9 +280,13 @@ class _Replica:
         if not self.ended.done():
             self.ended.set_result(Exit(signal=signal.SIGKILL))
 
+    async def _start(self, asked: dict[str, Any]) -> None:
+        api = await self._reach()
+        await api.create_and_start(self._name, asked)
+
     async def _ask_to_end(self) -> None:
         await _first(self._boot.running, self.ended)
-        await self._api.signal(self._name, signal.SIGTERM)
+        await (await self._reach()).signal(self._name, signal.SIGTERM)
         await asyncio.wait([self.ended])
 
     async def _kill(self) -> None:
@@ -251,7 +294,7 @@ class _Replica:
             await asyncio.wait([self._starting])
         if not self.ended.done():
             self._killed = True
-            await self._api.signal(self._name, signal.SIGKILL)
+            await (await self._reach()).signal(self._name, signal.SIGKILL)
             if not self._boot.running.done():
                 self._boot.close()  # it may have died before it could speak, and then no pipe will tell
             await asyncio.wait([self.ended])
@@ -262,18 +305,18 @@ class _Replica:
         if self._starting is not None:
             await asyncio.wait([self._starting])
         self.abandon()
-        await self._api.end(self._name)
+        await (await self._reach()).end(self._name)
 
     def _started(self, starting: asyncio.Task[None]) -> None:
         if not starting.cancelled() and starting.exception() is None and not self._undone:
-            _keep(self._chores, self._watch())
+            self.watch()
 
     async def _watch(self) -> None:
         ended, running = self._boot.ended, self._boot.running
         await _first(running, ended, timeout=BOOT_SECONDS)
         asking: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         if not running.done() and not ended.done():
-            asking = asyncio.create_task(self._api.code(self._name))
+            asking = asyncio.create_task((await self._reach()).code(self._name))
         await _first(ended, asking)
         code = asking.result() if asking.done() else None
         asking.cancel()
@@ -281,7 +324,10 @@ class _Replica:
         how = await self._exit(ended.result(), code, output)
         if not self.ended.done():
             self.ended.set_result(how)
-        self._removal = _keep(self._chores, self._api.remove(self._name))
+        self._removal = _keep(self._chores, self._remove())
+
+    async def _remove(self) -> None:
+        await (await self._reach()).remove(self._name)
 
     async def _exit(self, said: Ended | None, code: int | None, output: str) -> Exit:
         """By what PID 1 said. Where it said nothing it was killed, or it is no Python that could start."""
@@ -294,8 +340,23 @@ class _Replica:
             return Exit(code=said.status, out_of_memory=by_memory, output=output)
         if code is not None and code <= 128 and not self._killed:
             return Exit(code=code, output=output)
-        by_memory = not self._killed and await self._api.ran_out_of_memory(self._name)
+        by_memory = not self._killed and await (await self._reach()).ran_out_of_memory(self._name)
         return Exit(signal=signal.SIGKILL, out_of_memory=by_memory, output=output)
+
+
+async def _end(folder: Path, record: Record) -> None:
+    """End what an earlier driver has left of a replica, and remove its folder. By a connection of its own: this may be
+    another loop than the driver's."""
+    while True:
+        with contextlib.suppress(InitializationError):
+            docker = await dockerapi.connect()
+            break
+        await asyncio.sleep(_REACH_EVERY)
+    try:
+        await Api(docker).end(record.container)
+    finally:
+        await docker.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _first(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:

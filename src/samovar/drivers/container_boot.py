@@ -3,14 +3,15 @@
 Each replica has a folder on a tmpfs of the host that is mounted read-only into its container:
 
 - ``boot``     environment variables that ``inspect`` must not show: the token, secrets
-- ``output``   a named pipe for stdout and stderr
+- ``output``   a named pipe for stdout and stderr; where a replica may outlive its driver a file, mounted to be written
 - ``life``     a named pipe that PID 1 holds open: one line when it runs, one when the main process has ended, and then
   the end of the pipe, which the kernel brings about whatever happens to the container
 - ``secrets/`` the secrets that are files; each is mounted where it belongs
 
 So the driver sees output and death at once, without a request, also while nobody answers the container engine's API.
 PID 1 is the first half of the same Python program: it forks the main process, passes signals on, reaps, and knows an
-exit code of 137 from a SIGKILL, which no container engine does.
+exit code of 137 from a SIGKILL, which no container engine does. It goes on where nobody listens, and whoever opens the
+pipe of life again sees by that alone whether it lives.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from samovar.drivers.output import Output
+from samovar.drivers import container_spec as spec
+from samovar.drivers.output import FileOutput, Output, PipeOutput, Rounds, Sink
 from samovar.errors import ReplicaStartError
 from samovar.model import SecretSpec
 
@@ -35,7 +37,12 @@ _INIT = f"""\
 def boot():
     import os, signal
     life = os.open("{FOLDER}/life", os.O_WRONLY | os.O_NONBLOCK)
-    output = os.open("{FOLDER}/output", os.O_WRONLY)
+    def say(words):
+        try:
+            os.write(life, words)
+        except OSError:
+            pass
+    output = os.open("{FOLDER}/output", os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
@@ -49,7 +56,7 @@ def boot():
         os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD, *asked])
         return
-    os.write(life, b"runs\\n")
+    say(b"runs\\n")
     status = None
     while status is None:
         number = signal.sigwait([signal.SIGCHLD, *asked])
@@ -71,7 +78,7 @@ def boot():
                 kills = dict(line.split() for line in file).get("oom_kill", kills)
         except OSError:
             pass
-    os.write(life, f"{{status}} {{kills}}\\n".encode())
+    say(f"{{status}} {{kills}}\\n".encode())
     os._exit(status if status >= 0 else 128 - status)
 boot()
 del boot
@@ -94,13 +101,15 @@ def command(python: str, arguments: tuple[str, ...]) -> list[str]:
 class Boot:
     """The host's side of one folder. ``running`` and ``ended`` come from the pipe of life."""
 
-    def __init__(self, folder: Path, owner: tuple[int, int] | None) -> None:
-        """``owner``: (user, group) of the container's user where that is not this process's own."""
+    def __init__(self, folder: Path, owner: tuple[int, int] | None, rounds: Rounds | None = None) -> None:
+        """``owner``: (user, group) of the container's user where that is not this process's own. ``rounds``: of a
+        replica that may outlive the driver; its output is a file that is looked at on them."""
         self.folder = folder
         self.running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self.output: Output | None = None
         self._owner = owner
+        self._rounds = rounds
         self._loop = asyncio.get_running_loop()
         self._life = -1
         self._said = b""
@@ -116,21 +125,42 @@ class Boot:
         text = "\0".join(f"{name}={value}" for name, value in variables.items())
         self._file(self.folder / "boot", text.encode(errors="surrogateescape"))
 
-    def add_secret(self, secret: SecretSpec, value: bytes) -> tuple[str, str]:
-        """Write a file; returns (its path here, its path in the container)."""
+    def add_secret(self, secret: SecretSpec, value: bytes) -> spec.File:
+        """Write a file for it."""
         secrets = self.folder / "secrets"
         if not secrets.exists():
             secrets.mkdir(0o700)
             self._own(secrets)
         file = secrets / str(len(list(secrets.iterdir())))
         self._file(file, value)
-        return str(file), secret.path
+        return spec.File(str(file), secret.path)
 
-    def listen(self, sink: Callable[[str], None] | None) -> None:
-        """Make both pipes and read them on this loop; ``sink`` takes lines of output."""
-        self.output = Output(self._loop, self._pipe("output"), sink)
-        self._life = self._pipe("life")
-        self._loop.add_reader(self._life, self._read)
+    def listen(self, sink: Sink | None) -> list[spec.File]:
+        """Make what the container speaks into, and read it on this loop; ``sink`` takes lines of output. Returns what
+        the container is to have of the folder."""
+        shown = [spec.File(str(self.folder), FOLDER)]
+        output = self.folder / "output"
+        if self._rounds is None:
+            self.output = PipeOutput(self._loop, self._pipe("output"), sink)
+        else:
+            self._file(output, b"", 0o600)
+            self.output = FileOutput(self._loop, output, sink, self._rounds)
+            shown.append(spec.File(str(output), f"{FOLDER}/output", writable=True))
+        self._hear(self._pipe("life"))
+        return shown
+
+    def listen_again(self, sink: Sink | None) -> bool:
+        """Listen to what another driver has booted. False: it has ended."""
+        assert self._rounds is not None
+        self.output = FileOutput(self._loop, self.folder / "output", sink, self._rounds)
+        self._hear(_reader(self.folder / "life"))
+        self._read()
+        if self.ended.done():
+            self.output.finish()
+            return False
+        if not self.running.done():
+            self.running.set_result(None)
+        return True
 
     def close(self) -> str:
         """Remove the folder; returns the end of the output. Safe to call twice."""
@@ -142,10 +172,14 @@ class Boot:
         path = self.folder / name
         os.mkfifo(path, 0o600)
         self._own(path)
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return _reader(path)
 
-    def _file(self, path: Path, content: bytes) -> None:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400), "wb") as file:
+    def _hear(self, life: int) -> None:
+        self._life = life
+        self._loop.add_reader(life, self._read)
+
+    def _file(self, path: Path, content: bytes, mode: int = 0o400) -> None:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             file.write(content)
         self._own(path)
 
@@ -171,6 +205,10 @@ class Boot:
             self._life = -1
         if not self.ended.done():
             self.ended.set_result(_ended(self._said))
+
+
+def _reader(pipe: Path) -> int:
+    return os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _ended(said: bytes) -> Ended | None:

@@ -10,10 +10,12 @@ import contextlib
 import glob
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from samovar.drivers import private
 from samovar.errors import ReplicaStartError
 from samovar.model import Bundle, Environment, Limits
 
@@ -22,8 +24,13 @@ REPLICA = "samovar.replica"
 ENVIRONMENT = "samovar.environment"
 HOST = "samovar.host"  # where the lock is
 LOCK = "samovar.lock"  # a file that is locked as long as the engine of this container lives
+FOLDER = (
+    "samovar.folder"  # in place of a lock: it is there as long as this container may be wanted, with or without one
+)
 
 HOME = "/home/samovar"
+CODE = "/opt/samovar-code"
+"""Where a container has what a service has unpacked: the path of that may lead through a home that is closed there."""
 PIDS = 512
 """Processes and threads of a replica whose environment names no bound."""
 TMP_BYTES = 1 << 30
@@ -103,25 +110,46 @@ class Shared:
     blobs: str = ""
 
 
-def labels(replica: str, environment: Environment, engine: str, lock: Path) -> dict[str, str]:
-    """By these a replica is found, and it is told whether its engine still lives."""
+class File(NamedTuple):
+    """What a replica is given of its own."""
+
+    here: str
+    there: str  # in the container
+    writable: bool = False
+
+
+def labels(replica: str, environment: Environment, engine: str) -> dict[str, str]:
+    """By these a replica is found; a lock or a folder, which tells whether it is wanted, is the driver's to add."""
     return {
         ENGINE: engine,
         REPLICA: replica,
         ENVIRONMENT: environment.name,
         HOST: socket.gethostname(),
-        LOCK: str(lock),
     }
 
 
-def config(
-    environment: Environment, image: Image, user: User, shared: Shared, files: list[tuple[str, str]]
-) -> dict[str, Any]:
-    """All but the labels and the command. ``files``: (path here, path in the container), read-only."""
+def is_orphan(labels: Mapping[str, str]) -> bool:
+    """Whether the container that is labelled so was left behind on this machine, and nobody will come for it."""
+    if labels.get(HOST) != socket.gethostname():
+        return False
+    if FOLDER in labels:
+        try:
+            os.stat(labels[FOLDER])
+        except FileNotFoundError:
+            return True
+        except OSError:  # somebody else's
+            return False
+        return False
+    return not private.is_in_use(Path(labels.get(LOCK, "/")))
+
+
+def config(environment: Environment, image: Image, user: User, shared: Shared, files: list[File]) -> dict[str, Any]:
+    """All but the labels and the command."""
     limits = environment.limits
-    mounts = [_bind(here, there, True) for here, there in files]
+    mounts = [_bind(file.here, file.there, not file.writable) for file in files]
     mounts += [_bind(path, path, True) for path in (*code(environment.bundle), *filter(None, [shared.folder]))]
     mounts += [_bind(path, path, False) for path in filter(None, [shared.blobs])]
+    mounts += [_bind(path, CODE, True) for path in filter(None, [environment.bundle.folder])]
     host: dict[str, Any] = {
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
@@ -141,7 +169,8 @@ def config(
         host["NetworkMode"] = environment.network
     if user.user_namespace:
         host["UsernsMode"] = user.user_namespace
-    variables = {"HOME": HOME, **dict(environment.image.env_vars), **dict(environment.env_vars)}
+    place = {"SAMOVAR_CODE": CODE} if environment.bundle.folder else {}
+    variables = {"HOME": HOME, **place, **dict(environment.image.env_vars), **dict(environment.env_vars)}
     asked: dict[str, Any] = {
         "Image": image.id,
         "User": "{}:{}".format(*user.ids),
@@ -172,15 +201,19 @@ def check(environment: Environment, user: User) -> None:
 
 
 def code(bundle: Bundle) -> list[str]:
-    """The folders, and the script, that the user's code is in: each once, none below another.
+    """The folders, and the script, that the user's code is in: each once, none below another. Not what was unpacked.
 
     A folder that containers have themselves, such as /tmp, is left out; of a script in one only its file is there.
     """
-    wanted = [*bundle.sys_path, bundle.cwd, os.path.dirname(bundle.main)]
+    main = bundle.main
+    wanted = [*bundle.sys_path, bundle.cwd, os.path.dirname(main)]
+    if bundle.folder:
+        main = ""  # a service runs what was unpacked, or else what lies where it is
+        wanted = [path for path in wanted if path != bundle.folder and not path.startswith(f"{bundle.folder}/")]
     found = {os.path.normpath(path) for path in wanted if os.path.isabs(path) and os.path.exists(path)}
     kept = {path for path in found if not _is_of_container(path)}
-    if bundle.main and os.path.exists(bundle.main):
-        kept.add(os.path.normpath(bundle.main))
+    if main and os.path.exists(main):
+        kept.add(os.path.normpath(main))
     return sorted(path for path in kept if not any(str(above) in kept for above in Path(path).parents))
 
 
@@ -189,10 +222,12 @@ def _is_of_container(path: str) -> bool:
 
 
 def _directory(bundle: Bundle) -> str:
-    """Where it starts: where the user did, if that is there."""
+    """Where it starts: where the user did, if that is there, or where the code was unpacked."""
     there = code(bundle)
     cwd = os.path.normpath(bundle.cwd) if bundle.cwd else ""
-    return cwd if any(path in there for path in (cwd, *map(str, Path(cwd).parents))) else HOME
+    if any(path in there for path in (cwd, *map(str, Path(cwd).parents))):
+        return cwd
+    return CODE if bundle.folder else HOME
 
 
 def _bounds(limits: Limits, kind: str) -> dict[str, Any]:

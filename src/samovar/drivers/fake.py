@@ -15,6 +15,7 @@ from typing import Any
 from samovar.drivers import secrets
 from samovar.drivers.output import TAIL_BYTES, OnOutput
 from samovar.drivers.process import variables
+from samovar.drivers.roll import Roll
 from samovar.errors import ReplicaStartError
 from samovar.model import Environment, Exit
 from samovar.ports import Report
@@ -45,6 +46,18 @@ class FakeReplica:
         if self.task is not None:
             self.task.cancel()
 
+    async def stop(self, grace: float) -> None:
+        if grace > 0 and not self.ended.done():
+            await self._ask(grace)
+        self.end(Exit(signal=signal.SIGKILL))
+
+    async def _ask(self, grace: float) -> None:
+        if self.task is None:
+            self.end(Exit(signal=signal.SIGTERM))
+            return
+        self.task.cancel()
+        await asyncio.wait([self.ended], timeout=grace)
+
     def finished(self, task: asyncio.Task[int | None]) -> None:
         """The script has come to its end by itself."""
         if task.cancelled():
@@ -56,21 +69,20 @@ class FakeReplica:
             self.end(Exit(code=task.result() or 0))
 
 
-class FakeDriver:
+class FakeDriver(Roll[FakeReplica]):
     """Implements ``samovar.ports.Driver``, and can be told what goes wrong.
 
     Without ``on_start`` a replica does nothing until it is stopped or crashed.
     """
 
     def __init__(self, on_start: OnStart | None = None, on_output: OnOutput | None = None) -> None:
+        super().__init__()
         self.on_start = on_start
-        self.replicas: dict[str, FakeReplica] = {}  # those that are not waited for to their end
         self.prepared: list[Environment] = []
         self.started: list[str] = []
         self.stopped: list[tuple[str, float]] = []  # (replica, grace)
         self._on_output = on_output
         self._failures: list[str] = []
-        self._closed = False
 
     def fail_next_start(self, reason: str) -> None:
         """The next start raises ReplicaStartError; of several, each start takes one."""
@@ -91,13 +103,9 @@ class FakeDriver:
         self.prepared.append(environment)
 
     async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
-        if self._closed:
-            raise ReplicaStartError(f"environment {environment.name!r}: the driver is closed", replica)
+        self.check_free(replica, environment)
         if self._failures:
             raise ReplicaStartError(f"environment {environment.name!r}: {self._failures.pop(0)}", replica)
-        if replica in self.replicas:
-            message = f"environment {environment.name!r}: there is a replica {replica!r} already"
-            raise ReplicaStartError(message, replica)
         files = secrets.as_files(environment)
         given = {**variables(environment, boot), **{secret.variable: secret.path for secret, _ in files}}
         started = FakeReplica(environment, dict(boot), given)
@@ -109,31 +117,11 @@ class FakeDriver:
             started.task = asyncio.create_task(script, name=f"fake replica {replica}")
             started.task.add_done_callback(started.finished)
 
-    async def wait(self, replica: str) -> Exit:
-        """LookupError: there is none of this name, or its end was waited for before."""
-        found = self.replicas.get(replica)
-        if found is None:
-            raise LookupError(f"there is no replica {replica!r}")
-        how = await asyncio.shield(found.ended)
-        self.replicas.pop(replica, None)
-        return how
-
     async def stop(self, replica: str, grace: float) -> None:
-        """``grace`` 0: kill without asking."""
         found = self.replicas.get(replica)
-        if found is None or found.ended.done():
-            return
-        self.stopped.append((replica, grace))
-        if grace > 0:
-            await self._ask(found, grace)
-        found.end(Exit(signal=signal.SIGKILL))
-
-    async def _ask(self, replica: FakeReplica, grace: float) -> None:
-        if replica.task is None:
-            replica.end(Exit(signal=signal.SIGTERM))
-            return
-        replica.task.cancel()
-        await asyncio.wait([replica.ended], timeout=grace)
+        if found is not None and not found.ended.done():
+            self.stopped.append((replica, grace))
+        await super().stop(replica, grace)
 
     async def close(self) -> None:
         self._closed = True

@@ -2,7 +2,7 @@
 
 Groups are made *below* the cgroup that this process is in and only if that one is delegated to it, so a replica
 never escapes a bound, or the bookkeeping, of whoever started the engine. A group that is not needed any more is
-removed; those of engines that died are removed when the next one starts.
+removed; those of engines that died are removed when the next one starts, but not those of replicas that outlive one.
 
 Without a group the kernel offers resource limits, and few of them fit. RLIMIT_RSS has no effect. RLIMIT_AS counts
 address space, which NumPy, CUDA, Java and WebAssembly reserve by the gigabyte and never touch. RLIMIT_DATA counts
@@ -54,27 +54,32 @@ class Group:
 
     def __init__(self, directories: tuple[Path, ...], bounds: frozenset[str]) -> None:
         self.bounds = bounds
-        self._directories = directories
+        self.directories = directories
+        self._kills_before = self._memory_kills()
 
     def ran_out_of_memory(self) -> bool:
-        """True if the kernel has killed a process of this group for its memory."""
-        for directory in self._directories:
+        """True if the kernel has killed a process of this group for its memory, under the eyes of this driver."""
+        return self._memory_kills() > self._kills_before
+
+    def _memory_kills(self) -> int:
+        found = 0
+        for directory in self.directories:
             for name in ("memory.events", "memory.oom_control"):
                 for line in _lines(directory / name):
                     key, _, count = line.partition(" ")
-                    if key == "oom_kill" and count != "0":
-                        return True
-        return False
+                    if key == "oom_kill":
+                        found += int(count)
+        return found
 
     def kill(self) -> None:
         """Kill all processes that are in it, also those that left the replica's session."""
-        for directory in self._directories:
+        for directory in self.directories:
             _kill_members(directory)
 
     async def remove(self) -> None:
         """Kill what is left and remove the directories; gives up quietly, the next engine tries again."""
         for _ in range(_REMOVE_TRIES):
-            left = [directory for directory in self._directories if not _rmdir(directory)]
+            left = [directory for directory in self.directories if not _rmdir(directory)]
             if not left:
                 return
             self.kill()
@@ -104,11 +109,11 @@ class Groups:
         """False: a group would be of no use."""
         return bool(self._settings(limits))
 
-    def create(self, replica: str, limits: Limits, pid: int) -> Group | None:
+    def create(self, name: str, limits: Limits, pid: int) -> Group | None:
         """A group with these limits and this process in it; None if there is nothing that it could bound."""
         made: dict[str, Path] = {}
         for controller, files in self._settings(limits).items():
-            directory = self._parents[controller] / f"{_PREFIX}{os.getpid()}-{replica.replace('/', '_')}"
+            directory = self._parents[controller] / name
             try:
                 directory.mkdir(exist_ok=True)
                 _apply(directory, files)
@@ -121,6 +126,10 @@ class Groups:
                 _rmdir(directory)
         return Group(tuple(dict.fromkeys(made.values())), frozenset(made)) if made else None
 
+    def places(self, name: str, limits: Limits) -> tuple[Path, ...]:
+        """The directories that ``create`` would make."""
+        return tuple(dict.fromkeys(self._parents[controller] / name for controller in self._settings(limits)))
+
     def _settings(self, limits: Limits) -> dict[str, list[tuple[str, str, bool]]]:
         """Controller → (file, value, needed)."""
         found: dict[str, list[tuple[str, str, bool]]] = {}
@@ -129,6 +138,16 @@ class Groups:
         if limits.cpu is not None and "cpu" in self._parents:
             found["cpu"] = _cpu_files(limits.cpu, self._unified)
         return found
+
+
+def group_name(replica: str) -> str:
+    """With the number of this process, so that whoever comes later sees when it is gone."""
+    return f"{_PREFIX}{os.getpid()}-{replica.replace('/', '_')}"
+
+
+def lasting_group_name(mark: str) -> str:
+    """Of a replica that may outlive this process: its group is found by its record, and by nobody else."""
+    return f"{_PREFIX}of-{mark}"
 
 
 class Sampler:

@@ -3,30 +3,32 @@
 Each replica leads a session of its own, so that one signal reaches all that it started, and a Ctrl-C meant for
 the engine reaches none of it. Everything here runs on the loop that called ``start``, which may live in any
 thread: a death is seen through a pidfd, not through SIGCHLD.
+
+With a home a replica outlives a driver that is killed: nothing that ties it to this process is there, and its record
+tells the next driver which process it is, what bounds it, and what must go when it has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import glob
 import importlib.util
 import os
-import shutil
-import signal
 import site
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from samovar import family
 from samovar.drivers import secrets
-from samovar.drivers.limits import Group, Groups, Sampler, bound_data, was_refused_memory
-from samovar.drivers.output import OnOutput, Output
+from samovar.drivers.home import Home, Survivors, write
+from samovar.drivers.limits import Groups, Sampler, bound_data, group_name, lasting_group_name
+from samovar.drivers.lives import Orphan
+from samovar.drivers.output import OnOutput, Rounds
 from samovar.drivers.private import PrivateFolder
+from samovar.drivers.process_replica import Record, Replica, end
+from samovar.drivers.roll import Roll
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import needs
 from samovar.model import Bundle, Environment, Exit, ImageSpec
@@ -35,16 +37,14 @@ from samovar.ports import Report
 RUNTIME = ("-P", "-c", "from samovar.runtime.main import main; main()")
 """What a replica runs. ``-P``: the directory it starts in must not shadow installed packages."""
 
-_KILL_TRIES = 100
-_KILL_EVERY = 0.02  # seconds: a process is gone a moment after its kill
 
-
-class ProcessDriver:
+class ProcessDriver(Roll[Replica]):
     """Implements ``samovar.ports.Driver``. One event loop for all calls.
 
     ``command`` is what follows the path of Python. ``groups`` are the cgroups that bound replicas; "auto" takes
     those that this process may divide, None uses none: memory is then bounded by sampling, and CPU is not, which is
-    reported once an environment.
+    reported once an environment. ``home`` is where replicas are found again that outlive this process; without one they
+    must not. InitializationError: it is another driver's.
     """
 
     def __init__(
@@ -52,19 +52,22 @@ class ProcessDriver:
         command: tuple[str, ...] = RUNTIME,
         on_output: OnOutput | None = None,
         groups: Groups | str | None = "auto",
+        home: Path | None = None,
     ) -> None:
+        super().__init__()
         self._command = command
         self._on_output = on_output
         self._groups = Groups.find() if isinstance(groups, str) else groups
         self._sampler = Sampler()
+        self._rounds = Rounds()
         self._private = PrivateFolder()
         self._pythons: dict[ImageSpec, str] = {}
-        self._replicas: dict[str, _Replica] = {}
         self._removals: set[asyncio.Task[None]] = set()  # of what the dead left behind
         self._unwanted: list[asyncio.Future[Exit]] = []  # whose start was cancelled: killed, soon to be reaped
         self._report: Report = _nowhere
         self._said: set[str] = set()
-        self._closed = False
+        self._home = None if home is None else Home(home)
+        self._survivors = None if self._home is None else Survivors(self._home.left(Record), end)
 
     async def prepare(self, environment: Environment, report: Report) -> None:
         self._report = report
@@ -77,66 +80,81 @@ class ProcessDriver:
     async def start(self, replica: str, environment: Environment, boot: dict[str, str]) -> None:
         if environment.image not in self._pythons:
             await self.prepare(environment, _nowhere)
-        if self._closed:
-            raise ReplicaStartError(f"{_of(environment)}: the driver is closed", replica)
-        if replica in self._replicas:
-            raise ReplicaStartError(f"{_of(environment)}: there is a replica {replica!r} already", replica)
+        self.check_free(replica, environment)
         python = _interpreter(self._pythons[environment.image], environment.bundle)
-        started = _Replica(replica, self._on_output, self._removals)
+        started = self._made(replica, family.new())
         own = _python_variables(python, environment.bundle)
         given = {**own, **variables(environment, boot), family.VARIABLE: started.family}
         try:
-            given.update(self._secret_files(started, environment))
+            self._settle(started, environment)
+            given.update(started.secret_files(environment))
             started.spawn([python, *self._command], given, environment)
-        except ReplicaStartError:
-            started.ended.cancel()
+        except BaseException as error:
+            started.discard()
+            if isinstance(error, OSError):  # no room for a folder, or a record
+                raise ReplicaStartError(f"{_of(environment)}: {error}", replica) from error
             raise
-        self._replicas[replica] = started
+        self.replicas[replica] = started
         try:
             await self._bound(started, environment)
-        except BaseException:  # cancelled: nobody would ever stop it
+            started.write_record()
+        except BaseException as error:  # cancelled as well: nobody would ever stop it
             started.kill()
-            del self._replicas[replica]
+            del self.replicas[replica]
             self._unwanted.append(started.ended)
+            if isinstance(error, OSError):
+                raise ReplicaStartError(f"{_of(environment)}: {error}", replica) from error
             raise
 
-    async def wait(self, replica: str) -> Exit:
-        """LookupError: there is none of this name, or its end was waited for before."""
-        found = self._replicas.get(replica)
-        if found is None:
-            raise LookupError(f"there is no replica {replica!r}")
-        how = await asyncio.shield(found.ended)
-        self._replicas.pop(replica, None)
-        return how
-
-    async def stop(self, replica: str, grace: float) -> None:
-        """``grace`` 0: kill without asking."""
-        found = self._replicas.get(replica)
-        if found is not None:
-            await found.stop(grace)
+    def survivor(self, replica: str) -> Replica | None:
+        while self._survivors is not None and (claimed := self._survivors.claim(replica)) is not None:
+            folder, record = claimed
+            life = Orphan(record.pid, record.birth)
+            if record.is_whole and not life.is_over:
+                found = self._made(replica, record.family)
+                found.take_over(life, record, folder)
+                if record.sampled:
+                    self._sample(found, record.sampled)
+                return found
+            removal = asyncio.get_running_loop().create_task(end(folder, record))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
+        return None
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.gather(*(replica.stop(0) for replica in list(self._replicas.values())))
+        await asyncio.gather(*(replica.stop(0) for replica in list(self.replicas.values())))
         await asyncio.gather(*self._unwanted)
+        if self._survivors is not None:
+            await self._survivors.close()
         await asyncio.gather(*self._removals)
         self._sampler.close()
         self._private.close()
+        if self._home is not None:
+            self._home.close()
 
-    def _secret_files(self, replica: _Replica, environment: Environment) -> dict[str, str]:
-        """Write them where only this user can look, for as long as the replica lives; a variable says where each is."""
-        if not any(secret.mount for secret in environment.secrets):
-            return {}
-        folder = self._private.make("secrets")
-        replica.ended.add_done_callback(lambda _: shutil.rmtree(folder, ignore_errors=True))
-        return secrets.write_files(environment, folder)
+    def _made(self, replica: str, mark: str) -> Replica:
+        sink = None if self._on_output is None else functools.partial(self._on_output, replica)
+        return Replica(replica, mark, self._removals, sink, None if self._home is None else self._rounds)
 
-    async def _bound(self, replica: _Replica, environment: Environment) -> None:
+    def _settle(self, replica: Replica, environment: Environment) -> None:
+        """Give it a folder, where it needs one. OSError: there is no room."""
+        if self._home is not None:
+            replica.folder = self._home.make("replica")
+            places = () if self._groups is None else self._groups.places(self._group(replica), environment.limits)
+            write(replica.folder, Record(replica.name, replica.family, tuple(map(str, places))))
+        elif any(secret.mount for secret in environment.secrets):
+            replica.folder = self._private.make("replica")
+
+    def _group(self, replica: Replica) -> str:
+        return group_name(replica.name) if self._home is None else lasting_group_name(replica.family)
+
+    async def _bound(self, replica: Replica, environment: Environment) -> None:
         """Put the replica under its limits: by a cgroup where there is one, else by sampling its memory."""
         limits = environment.limits
         if self._groups is not None and self._groups.can_bound(limits):
             # In a thread: the kernel takes milliseconds to move a process.
-            making = asyncio.to_thread(self._groups.create, replica.name, limits, replica.pid)
+            making = asyncio.to_thread(self._groups.create, self._group(replica), limits, replica.pid)
             await replica.join(asyncio.ensure_future(making))
         if replica.ended.done():
             return
@@ -144,9 +162,7 @@ class ProcessDriver:
         refused = self._groups.refused if self._groups is not None else {}
         if limits.memory is not None and "memory" not in held:
             bound_data(replica.pid, limits.memory, environment.settings.concurrency)
-            replica.can_be_refused_memory = True
-            self._sampler.watch(replica.pid, limits.memory, replica.kill_for_memory)
-            replica.ended.add_done_callback(lambda _: self._sampler.forget(replica.pid))
+            self._sample(replica, limits.memory)
             if "memory" in refused:
                 why = f"a memory cgroup is refused ({refused['memory']})"
                 self._say_once(f"{_of(environment)}: its memory is only sampled: {why}")
@@ -154,128 +170,29 @@ class ProcessDriver:
             why = f"a cpu cgroup is refused ({refused['cpu']})" if "cpu" in refused else "no cgroup can be made here"
             self._say_once(f"{_of(environment)} asks for cpu {limits.cpu:g}, which does not hold as a limit: {why}")
 
+    def _sample(self, replica: Replica, limit: int) -> None:
+        replica.sampled = limit
+        self._sampler.watch(replica.pid, limit, replica.kill_for_memory)
+        replica.ended.add_done_callback(lambda _: self._sampler.forget(replica.pid))
+
     def _warn_of_wishes(self, environment: Environment) -> None:
         """Of what the environment asks for and a process does not get."""
-        asked = environment.limits.gpu
-        if asked and not glob.glob("/dev/nvidia*"):
-            self._say_once(f"{_of(environment)} asks for gpu {asked!r}, but this machine shows none; going on without")
+        limits = environment.limits
+        if limits.gpu and not glob.glob("/dev/nvidia*"):
+            self._say_once(
+                f"{_of(environment)} asks for gpu {limits.gpu!r}, but this machine shows none; going on without"
+            )
         if environment.network not in ("", "host"):
             wanted = f"{_of(environment)} asks for network {environment.network!r}"
             self._say_once(f"{wanted}, but a process has the machine's own")
+        wishes = {"disk": limits.disk, "shm": limits.shm, "pids": limits.pids}
+        if asked := ", ".join(name for name, bound in wishes.items() if bound is not None):
+            self._say_once(f"{_of(environment)} asks for {asked}, which only a container has")
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
             self._report(line)
-
-
-class _Replica:
-    """One process, from its start to its Exit; ``ended`` gets the Exit once."""
-
-    def __init__(self, name: str, on_output: OnOutput | None, removals: set[asyncio.Task[None]]) -> None:
-        self.name = name
-        self.pid = 0
-        self.family = family.new()
-        self.group: Group | None = None
-        self.can_be_refused_memory = False
-        self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._loop = asyncio.get_running_loop()
-        self._on_output = on_output
-        self._over_memory = False
-        self._killed = False
-        self._removals = removals
-        self._removal: asyncio.Task[None] | None = None
-
-    def spawn(self, argv: list[str], variables: Mapping[str, str], environment: Environment) -> None:
-        """Start the process. Popen, not asyncio's: it forks with vfork and needs no watcher, transport or task."""
-        cwd = environment.bundle.cwd
-        reader, writer = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=writer,
-                env=variables,
-                cwd=cwd if cwd and os.path.isdir(cwd) else None,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable
-            os.close(reader)
-            raise ReplicaStartError(f"{_of(environment)}: {argv[0]} does not start: {error}", self.name) from error
-        finally:
-            os.close(writer)
-        self.pid = self._process.pid
-        sink = None if self._on_output is None else functools.partial(self._on_output, self.name)
-        self._output = Output(self._loop, reader, sink)
-        _on_death(self._loop, self.pid, self._died)
-
-    async def stop(self, grace: float) -> None:
-        """Return when the process, what it started, and its cgroup are gone."""
-        if grace > 0 and not self.ended.done():
-            self._signal(signal.SIGTERM)
-            await asyncio.wait([self.ended], timeout=grace)
-        if not self.ended.done():
-            self.kill()
-            await asyncio.wait([self.ended])
-        if self._removal is not None:
-            await asyncio.wait([self._removal])
-
-    async def join(self, making: asyncio.Future[Group | None]) -> None:
-        """Take the group that is made for this process, which may die meanwhile; a cancelled wait takes it too."""
-        try:
-            await asyncio.shield(making)
-        finally:
-            group = await making
-            if group is not None and self.ended.done():
-                await group.remove()
-            else:
-                self.group = group
-
-    def kill_for_memory(self) -> None:
-        self._over_memory = True
-        self._signal(signal.SIGKILL)
-
-    def kill(self) -> None:
-        self._killed = True
-        self._signal(signal.SIGKILL)
-        if self.group is not None:
-            self.group.kill()
-
-    def _signal(self, number: signal.Signals) -> None:
-        """Signal the whole process group, whose id cannot be reused before its leader is reaped."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
-
-    def _died(self) -> None:
-        if self.ended.done():
-            return
-        self._signal(signal.SIGKILL)  # what it has started goes with it, as far as it stayed in the session
-        if self.group is not None:
-            self.group.kill()
-        status = self._process.wait()  # does not block: it is dead, and this reaps it
-        how = self._exit(status, self._output.finish())
-        leftovers = _end_family(self.family) if self.group is None else self.group.remove()
-        self._removal = self._loop.create_task(leftovers)
-        self._removals.add(self._removal)
-        self._removal.add_done_callback(self._removals.discard)
-        self.ended.set_result(how)
-
-    def _exit(self, status: int, output: str) -> Exit:
-        return Exit(
-            code=status if status >= 0 else None,
-            signal=-status if status < 0 else None,
-            out_of_memory=self._ran_out_of_memory(status, output),
-            output=output,
-        )
-
-    def _ran_out_of_memory(self, status: int, output: str) -> bool:
-        if status == -signal.SIGKILL:
-            by_kernel = not self._killed and self.group is not None and self.group.ran_out_of_memory()
-            return by_kernel or self._over_memory
-        gave_up = status > 0 or status == -signal.SIGABRT  # as Python and C++ do when an allocation fails
-        return gave_up and self.can_be_refused_memory and was_refused_memory(output)
 
 
 def variables(environment: Environment, boot: Mapping[str, str]) -> dict[str, str]:
@@ -332,37 +249,6 @@ def _python_path(inherited: str) -> str:
         if home not in (*site.getsitepackages(), site.getusersitepackages(), *found):
             found.append(home)
     return os.pathsep.join(found)
-
-
-async def _end_family(mark: str) -> None:
-    """Kill all that are left, and again what they have started meanwhile; gives up quietly after 2 s."""
-    for _ in range(_KILL_TRIES):
-        if not await asyncio.to_thread(family.kill, mark):
-            return
-        await asyncio.sleep(_KILL_EVERY)
-
-
-def _on_death(loop: asyncio.AbstractEventLoop, pid: int, call: Callable[[], None]) -> None:
-    """Call once on the loop when this child is dead; it is left unreaped."""
-    try:
-        fd = os.pidfd_open(pid)
-    except OSError:  # an old kernel, or a sandbox that forbids it
-        threading.Thread(target=_await_death, args=(loop, pid, call), daemon=True).start()
-        return
-
-    def dead() -> None:
-        loop.remove_reader(fd)
-        os.close(fd)
-        call()
-
-    loop.add_reader(fd, dead)
-
-
-def _await_death(loop: asyncio.AbstractEventLoop, pid: int, call: Callable[[], None]) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-        loop.call_soon_threadsafe(call)
 
 
 def _of(environment: Environment) -> str:

@@ -7,13 +7,14 @@ seen its end; from its hello on it has a link.
 from __future__ import annotations
 
 import hmac
-import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from samovar import errors
 from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
+from samovar.engine.succession import Succession
 from samovar.entries import Change
 from samovar.model import Environment, Exit, Failure, PoolStats
 from samovar.wire import frames
@@ -29,12 +30,13 @@ _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 class Crew:
     """``address``: the socket where replicas find their engine."""
 
-    def __init__(self, engine: Engine, keeper: Keeper, address: str) -> None:
+    def __init__(self, engine: Engine, keeper: Keeper, address: str, succession: Succession) -> None:
         self.links: dict[str, Link] = {}  # by replica
         self._engine = engine
         self._keeper = keeper
         self._address = address
-        self._tokens: dict[str, str] = {}  # of replicas that have not said hello
+        self._succession = succession
+        self._expected: set[str] = set()  # replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
         self._reasons: dict[str, str] = {}  # why a replica had to end
 
@@ -48,12 +50,25 @@ class Crew:
         stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
         return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
 
+    def expect(self, survivors: Mapping[str, Environment]) -> None:
+        """Another engine has started these, and they may be there."""
+        for replica, environment in survivors.items():
+            self._kept.add(replica)
+            self._expected.add(replica)
+            self._keeper.adopt(replica, environment, self)
+
+    def give_up(self, replica: str) -> None:
+        """A survivor has not said what it holds, and it is too late now."""
+        self._expected.discard(replica)
+        self._keeper.stop(replica, 0.0)
+
     # what the core commands
 
     def start(self, command: StartReplica) -> None:
         replica = command.replica
         self._kept.add(replica)
-        self._tokens[replica] = token = os.urandom(16).hex()
+        self._expected.add(replica)
+        token = self._succession.token(replica)
         boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
         self._keeper.start(replica, self._engine.environments[command.pool], boot, self)
         self._engine.note(command.pool, Change.STARTING, replica)
@@ -80,12 +95,20 @@ class Crew:
         link.is_known = True
         link.replica = hello.replica
         self.links[hello.replica] = link
-        del self._tokens[hello.replica]
-        environment = self._engine.environments[pool_of(hello.replica)]
+        self._expected.discard(hello.replica)
+        adoption = self._engine.adoption
+        environment = adoption.environment(hello.replica)
+        if environment is not None:
+            adoption.welcome(link, hello.is_back)
+        else:
+            environment = self._engine.environments[pool_of(hello.replica)]
         link.is_bounded = environment.limits.memory is not None
-        self._engine.send(link, frames.Welcome(environment.bundle, self._engine.blobs))
+        engine = self._engine
+        outlive = self._succession.outlive
+        engine.send(link, frames.Welcome(environment.bundle, engine.blobs, engine.keeps_runs, outlive))
 
     def ready(self, link: Link, frame: frames.Ready) -> None:
+        link.is_ready = True
         self._engine.note(pool_of(link.replica), Change.READY, link.replica)
         self._engine.handle(ReplicaReady(link.replica))
 
@@ -102,8 +125,8 @@ class Crew:
             self._keeper.stop(link.replica, _VOICELESS_GRACE)
 
     def _is_token_of(self, replica: str, token: str) -> bool:
-        wanted = self._tokens.get(replica)
-        return wanted is not None and hmac.compare_digest(wanted.encode(), token.encode())
+        wanted = self._succession.token(replica)
+        return replica in self._expected and hmac.compare_digest(wanted.encode(), token.encode())
 
     # what the keeper tells
 
@@ -117,6 +140,7 @@ class Crew:
         link = self.links.get(replica)
         if link is not None:
             self._engine.hub.drain(link)
+        self._engine.adoption.gone(replica)
         self._forget(replica)
         failure = self._why(environment, replica, how)
         self._engine.note(pool_of(replica), Change.LOST, replica, failure.message)
@@ -126,7 +150,7 @@ class Crew:
     def _forget(self, replica: str) -> None:
         self._kept.discard(replica)
         self.links.pop(replica, None)
-        self._tokens.pop(replica, None)
+        self._expected.discard(replica)
 
     def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
         text = f"replica {replica} of environment '{environment.name}'"

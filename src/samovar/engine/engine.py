@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from samovar.core.actions import ABORTED
 from samovar.core.messages import (
@@ -24,6 +24,8 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    Retried,
+    Scaled,
     Settle,
     StartReplica,
     StopReplica,
@@ -31,20 +33,38 @@ from samovar.core.messages import (
     Tick,
 )
 from samovar.core.pools import BOUNDS, Bounds, Pools
+from samovar.engine.adoption import Adoption
+from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
-from samovar.engine.crew import Crew
+from samovar.engine.crew import Crew, pool_of
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
 from samovar.engine.lobby import Lobby
+from samovar.engine.recall import Recall
+from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
-from samovar.engine.work import Outcome, Run, Work
+from samovar.engine.succession import Succession
+from samovar.engine.vault import Cellar, Vault
+from samovar.engine.work import Called, Outcome, Run, Work
 from samovar.entries import Change
 from samovar.model import RUNNING, Environment, Phase, PoolStats, TaskSpec
 from samovar.wire import frames
-from samovar.wire.blobs import adopt
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
+
+
+def _nobody() -> Scribe | None:
+    return None
+
+
+class Remembers(NamedTuple):
+    """What an engine is given to remember with. ``scribe``: writes every run down; ``open_scribe``: gives, in a thread,
+    who writes and finds the results of cached calls; ``cellar``: has the large values of both."""
+
+    scribe: Scribe | None = None
+    open_scribe: OpenScribe = _nobody
+    cellar: Cellar | None = None
 
 
 class Engine:
@@ -60,18 +80,26 @@ class Engine:
         blobs: str,
         on_log: OnLog,
         bounds: Bounds = BOUNDS,
-        scribe: Scribe | None = None,
+        memory: Remembers | None = None,
+        succession: Succession | None = None,
     ) -> None:
+        succession = succession or Succession(secret=os.urandom(32))
         self.hub = Hub(self)
         self.clients = Clients(self)
         address = os.path.join(folder, "engine.sock")
-        self.hub.listen(address, "replica")
-        self.crew = Crew(self, keeper, address)
+        self.crew = Crew(self, keeper, address, succession)
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
-        self._scribe = scribe
-        self._pools = Pools(bounds)
+        memory = memory or Remembers()
+        self._scribe = memory.scribe
+        self._receipts = Receipts(self._scribe, self.send) if self._scribe is not None and succession.outlive else None
+        self.adoption = Adoption(self, self._scribe)
+        self.vault = Vault(keeper, blobs, memory.cellar)
+        self.discard = self.vault.discard
+        self.cache = Cache(self, keeper, self.vault, memory.open_scribe)
+        self._recall = Recall(self, keeper, self.vault)
+        self._pools = Pools(bounds, succession.era)
         self._lobby = Lobby(lambda work: not self.admission(work.pool, work.run.client), self._begin)
         self._works: dict[int, Work] = {}  # by action
         self.environments: dict[str, Environment] = {}  # by pool
@@ -86,6 +114,7 @@ class Engine:
             frames.Declare: self._declared,
             frames.Withdraw: self._withdrawn,
             frames.Log: self._logged,
+            frames.Traced: self._traced,
             frames.Beat: self.crew.beat,
             frames.Ready: self.crew.ready,
             frames.Unfit: self.crew.cannot_import,
@@ -97,8 +126,15 @@ class Engine:
             Cancel: self._cancel,
             StartReplica: self.crew.start,
             StopReplica: self.crew.stop,
+            Retried: self._retried,
+            Scaled: self._scaled,
             ClosePool: self._close_pool,
         }
+        self.adoption.expect(succession.survivors)
+        self.crew.expect(succession.survivors)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)  # of an engine that was killed
+        self.hub.listen(address, "replica")
 
     # for people
 
@@ -108,17 +144,29 @@ class Engine:
 
     # what a script asks for
 
-    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
+    def start(self, called: Called, run: Run, homes: Homes | None = None) -> int:
         """Submit the first action of a run, or keep it until there is room. Returns the action. ``homes``: of whoever
-        keeps ``task``."""
-        pool = self.pool(task, run, self._homes if homes is None else homes)
-        work = Work(task, pool, run, run.number(), body, blobs)
-        self._enter(work)
+        keeps the task."""
+        task = run.task = called.task
+        pool = self.pool_for(task, run, homes)
+        work = Work(task, pool, run, run.number(), called.body, called.blobs)
+        if self._scribe is not None:
+            if called.blobs and not run.is_resumed:
+                self.vault.hold_for_journal(called.blobs)
+            self._scribe.begin(work, is_new=not run.is_resumed)
+        if called.cached is not None:
+            self.cache.admit(work, called.cached)
+        self.enter(work)
         if self.admission(pool, run.client):
             self._lobby.add(work)
         else:
             self._begin(work)
         return work.action
+
+    def prepare(self, environments: tuple[Environment, ...]) -> None:
+        """Tasks of these will be called: their replicas should not have to wait for images then."""
+        for environment in environments:
+            self._keeper.prepare(environment)
 
     def abort(self, action: int, reason: str) -> None:
         work = self._works.get(action)
@@ -168,21 +216,38 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links. Each turn ends with it."""
+        """Write out what is queued on links, and what was written down. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
+        if self._scribe is not None:
+            self._scribe.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the journal what is written down."""
+        if self._scribe is not None:
+            self._scribe.hand_over()
+        self.cache.hand_over()
 
     def tick(self) -> None:
-        if self._scribe is not None:
-            self._scribe.catch_up()
+        self.cache.hand_over()
+        if self._receipts is not None:
+            self._receipts.issue(self.crew.links.values())
+        self.adoption.expire()
         self.handle(Tick())
         self._lobby.look()
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
-        self._scribe = None
+        self.hand_over()
+        self._scribe = self._receipts = None
+        self.cache.fall_silent()
+
+    @property
+    def keeps_runs(self) -> bool:
+        """Every run is written down."""
+        return self._scribe is not None
 
     @property
     def is_slow(self) -> bool:
@@ -200,17 +265,58 @@ class Engine:
         self.send(link, frames.Refuse(reason))
         link.close()
 
+    def submit(self, work: Work, parent: int) -> None:
+        """A new action, called by the action ``parent``."""
+        self.enter(work)
+        self._ask(work, parent, self.turns_of(work.run))
+
     def _begin(self, work: Work) -> None:
-        run = work.run
-        if self._scribe is not None:
-            self._scribe.begin(work, is_new=run.recalled is None)
-        self.handle(Submit(work.action, work.pool, 0, work.task.retry, work.task.timeouts, run.client))
+        self._ask(work, 0, work.run.client)
 
-    def _enter(self, work: Work) -> None:
-        self._actions = work.action = self._actions + 1
-        self._works[work.action] = work
+    def _ask(self, work: Work, parent: int, turns: int) -> None:
+        task, waits = work.task, work.cached is not None
+        self.handle(Submit(work.action, work.pool, parent, task.retry, task.timeouts, waits, turns))
+        if waits:
+            self.cache.decide(work)
 
-    def pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
+    def turns_of(self, run: Run) -> int:
+        """What all actions of the run but the first share."""
+        run.turns = run.turns or self.turns()
+        return run.turns
+
+    # for what survivors hold
+
+    def enter(self, work: Work) -> int:
+        """Give it a number, as an action of this engine."""
+        self._actions = number = self._actions + 1
+        self._works[number] = work
+        work.action = number
+        if work.call:
+            assert work.link is not None
+            work.link.calls[work.call] = number
+        return number
+
+    def reopen(self, replica: str, environment: Environment) -> str:
+        """The pool of a replica that another engine has started."""
+        name = pool_of(replica)
+        if name not in self.environments:
+            self._open(name, environment)
+        return name
+
+    def settle(self, work: Work, outcome: frames.Done | frames.Failed) -> None:
+        """Somebody asks for an action that has ended, which is not written down yet."""
+        number = self.enter(work)
+        if isinstance(outcome, frames.Failed):
+            self._settle(Settle(number, Phase.FAILED, failure=outcome.failure))
+        else:
+            work.result, work.result_blobs = outcome.body, outcome.blobs
+            self._settle(Settle(number, Phase.SUCCEEDED))
+        self._deliver(Deliver(number))
+
+    def pool_for(self, task: TaskSpec, run: Run, homes: Homes | None = None) -> str:
+        return self._pool(task, run, self._homes if homes is None else homes)
+
+    def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
         if known is not None:
             return known[1]
@@ -226,9 +332,14 @@ class Engine:
             run.pools = tuple({*run.pools, name})
         known = self.environments.get(name)
         if known is None or known.settings != environment.settings:
-            self.environments[name] = environment
-            self.handle(OpenPool(name, environment.settings))
+            self._open(name, environment)
         return name
+
+    def _open(self, name: str, environment: Environment) -> None:
+        self.environments[name] = environment
+        if self._scribe is not None:
+            self._scribe.opened(name, environment)
+        self.handle(OpenPool(name, environment.settings))
 
     def received(self, link: Link, batch: list[Any]) -> None:
         if link.role == "client":
@@ -239,6 +350,9 @@ class Engine:
             if not batch:
                 return
             self.crew.hello(link, batch.pop(0))
+        if link.told is not None:
+            self.adoption.hear(link, batch)
+            return
         for frame in batch:
             handler = on_frame.get(type(frame))
             if handler is None or not link.is_known:
@@ -253,52 +367,99 @@ class Engine:
         else:
             self.crew.fell_silent(link)
 
-    def note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
+    def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         if self._scribe is not None:
-            self._scribe.happened(pool, change, replica, reason)
+            self._scribe.happened(pool, change, replica, reason, replicas)
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
 
     def _submitted(self, link: Link, frame: frames.Submit) -> None:
-        parent = link.running.get(frame.parent)
-        declared = link.tasks.get(frame.ref)
-        if parent is None or parent.epoch != frame.parent or declared is None:
+        if not (frame.blobs and link.is_bounded):
+            self.called(link, frame)
+            return
+        parent = self._caller(link, frame)
+        if parent is None or self._has_room(link, frame, parent):
+            link.calls[frame.call] = 0
+            self.vault.adopt(frame.blobs, lambda: self._called_apart(link, frame))
+
+    def _called_apart(self, link: Link, frame: frames.Submit) -> None:
+        if link.calls.pop(frame.call, None) is None or not link.is_open:  # withdrawn meanwhile
+            self.discard(frame.blobs)
+        else:
+            self.called(link, frame)
+        self.flush()
+
+    def called(self, link: Link, frame: frames.Submit) -> None:
+        """A call, whose large values are in their place."""
+        parent = self._caller(link, frame)
+        if parent is None:
             self.discard(frame.blobs)
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
-        run = parent.run
-        run.turns = run.turns or self.turns()
-        pool = self.pool(declared, run, link.homes)
-        if wait := self._pools.admission(pool, run.turns, parent.action):
-            self.send(link, frames.SlowDown(frame, wait))
+        if not self._has_room(link, frame, parent):
             return
-        if frame.blobs and link.is_bounded:
-            self._adopt(frame.blobs)
-        work = Work(declared, pool, run, run.number(), frame.body, frame.blobs)
+        run, declared = parent.run, link.tasks[frame.ref]
+        work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
+        work.context = parent.context if frame.context is None else frame.context
         if parent.record is not None and self._scribe is not None:
-            work.record = self._scribe.call(parent.record, declared, frame.body)
+            work.record = self._scribe.call(run, parent.record, declared, frame)
             if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
-                self.send(link, frames.Answer(frame.call, known.result, failure=known.failure))
+                if known.failure is not None:
+                    self._scribe.failed(work.record)
+                self._recall.answer(link, work, parent.action, known)
                 return
-        self._enter(work)
-        link.calls[frame.call] = work.action
-        self.handle(Submit(work.action, pool, parent.action, declared.retry, declared.timeouts, run.turns))
+        if frame.cached is not None:
+            self.cache.admit(work, frame.cached)
+        if run.survivors and self.adoption.claim(work, parent.action):
+            return
+        self.submit(work, parent.action)
+
+    def _caller(self, link: Link, frame: frames.Submit) -> Work | None:
+        """Whose attempt makes the call; None: nobody's that counts, or the task is not known."""
+        parent = link.running.get(frame.parent) or self.adoption.ward(frame.parent)
+        if parent is None or parent.epoch != frame.parent or frame.ref not in link.tasks:
+            return None
+        return parent
+
+    def _has_room(self, link: Link, frame: frames.Submit, parent: Work) -> bool:
+        """Otherwise the replica is told when to come again."""
+        pool = self._pool(link.tasks[frame.ref], parent.run, link.homes)
+        wait = self._pools.admission(pool, self.turns_of(parent.run), parent.action)
+        if wait:
+            self.send(link, frames.SlowDown(frame, wait))
+        return not wait
 
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)
-        if action is not None:
+        if action:
             self.handle(Abort(action, "its caller was cancelled"))
+        elif action is not None:  # it is no action yet
+            del link.calls[frame.call]
 
     def _done(self, link: Link, frame: frames.Done) -> None:
+        link.outcomes += 1
+        if frame.blobs and link.is_bounded:
+            number = link.outcomes
+            link.apart.add(number)
+            self.vault.adopt(frame.blobs, lambda: self._finished_apart(link, frame, number))
+        else:
+            self._finished(link, frame)
+
+    def _finished_apart(self, link: Link, frame: frames.Done, number: int) -> None:
+        link.apart.discard(number)
+        self._finished(link, frame)
+        self.flush()
+
+    def _finished(self, link: Link, frame: frames.Done) -> None:
         work = link.running.pop(frame.epoch, None)
         if work is None:
-            return self.discard(frame.blobs)
+            return self.adoption.finished(link, frame)
         if work.epoch == frame.epoch:
-            if frame.blobs and link.is_bounded:
-                self._adopt(frame.blobs)
+            if work.result_blobs:  # of an attempt whose replica was lost just then
+                self.discard(work.result_blobs)
             work.result = frame.body
             work.result_blobs = frame.blobs
         else:
@@ -306,11 +467,21 @@ class Engine:
         self.handle(Finished(frame.epoch))
 
     def _failed(self, link: Link, frame: frames.Failed) -> None:
+        link.outcomes += 1
         if link.running.pop(frame.epoch, None) is not None:
             self.handle(Finished(frame.epoch, frame.failure))
+        else:
+            self.adoption.finished(link, frame)
+
+    def _traced(self, link: Link, frame: frames.Traced) -> None:
+        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
+        if work is not None and work.epoch == frame.epoch and work.record is not None and self._scribe is not None:
+            self.vault.hold_for_journal(frame.blobs)
+            self._scribe.traced(work, work.record, frame)
+        self.discard(frame.blobs)
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
-        work = link.running.get(frame.epoch)
+        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
         if work is not None:
             work.run.starter.logged(work.label, frame.stream, frame.text)
         else:
@@ -324,8 +495,11 @@ class Engine:
         work.phase = RUNNING
         if work.link is None:
             work.run.starter.running()
-        if work.record is not None and self._scribe is not None:
-            self._scribe.assigned(work.record, command.replica, command.cold)
+        record = work.record
+        recalls = False
+        if record is not None:
+            record.assigned(command)
+            recalls = self._scribe is not None and self._scribe.recalls(work.run, record, command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -340,9 +514,14 @@ class Engine:
             work.body,
             work.blobs,
             task.max_inline_io_bytes,
-            work.run.context,
+            work.context,
+            (),
+            record.origin if record is not None else None,
         )
-        self.send(link, frame)
+        if recalls and self._scribe is not None:
+            self._recall.before(self._scribe, work, link, frame)
+        else:
+            self.send(link, frame)
 
     def _settle(self, command: Settle) -> None:
         work = self._works[command.action]
@@ -353,7 +532,13 @@ class Engine:
             self.discard(work.result_blobs)
             work.result_blobs = ()
         self.discard(work.blobs)
+        if self._recall.given:
+            self._recall.settled(work)
+        if work.cached is not None:
+            self.cache.settled(work)
         if work.record is not None and self._scribe is not None:
+            if work.result_blobs and work.hit is None:
+                self.vault.hold_for_journal(work.result_blobs)
             self._scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
@@ -367,31 +552,27 @@ class Engine:
         else:
             for pool in work.run.pools:
                 self.handle(Drain(pool))
+            if work.run.survivors:
+                self.adoption.ended(work.run)
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
+            self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
             self._lobby.look_at(work.pool)
 
     def _cancel(self, command: Cancel) -> None:
         link = self.crew.links.get(command.replica)
-        if link is not None:
+        if link is not None and not self._recall.cancelled(command.epoch):
             self.send(link, frames.Cancel(command.epoch))
 
     def _close_pool(self, command: ClosePool) -> None:
         del self.environments[command.pool]
+        self.note(command.pool, Change.CLOSED, reason="it was drained, and all that it had to do is done")
 
-    def _adopt(self, blobs: tuple[str, ...]) -> None:
-        """They count no longer as memory of the replica that wrote them."""
-        for name in blobs:
-            with contextlib.suppress(OSError):  # whoever reads it will see what is wrong
-                adopt(self.blobs, name)
+    def _retried(self, command: Retried) -> None:
+        work = self._works[command.action]
+        if work.record is not None and self._scribe is not None:
+            self._scribe.retried(work, work.record, command.failure)
 
-    def discard(self, blobs: tuple[str, ...]) -> None:
-        """Soon, and out of the way: giving back the memory of a large file takes a while."""
-        if blobs:
-            self._keeper.do(lambda: self._unlink(blobs))
-
-    def _unlink(self, blobs: tuple[str, ...]) -> None:
-        for name in blobs:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.blobs, os.path.basename(name)))
+    def _scaled(self, command: Scaled) -> None:
+        self.note(command.pool, Change.SCALED, reason=command.reason, replicas=command.replicas)

@@ -62,7 +62,15 @@ class Hub:
         except BaseException:
             sock.close()
             raise
-        return self._add(sock, "engine")
+        return self.add(sock, "engine")
+
+    def add(self, sock: socket.socket, role: Role) -> Link:
+        """Take in a connection that is there."""
+        sock.setblocking(False)
+        link = Link(sock, self, role)
+        self._links[link.fd] = link
+        self._epoll.register(link.fd, select.EPOLLIN)
+        return link
 
     def handle(self, ready: Ready) -> None:
         links = self._links
@@ -98,6 +106,7 @@ class Hub:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(link.fd)
             link.socket.close()
+            link.abandon()
             self._receiver.disconnected(link)
 
     def await_room(self, link: Link) -> None:
@@ -108,6 +117,7 @@ class Hub:
     def close(self) -> None:
         for link in self._links.values():
             link.socket.close()
+            link.abandon()
         self._links.clear()
         for listener, _ in self._listeners.values():
             listener.close()
@@ -122,14 +132,7 @@ class Hub:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = listener.accept()
-                self._add(sock, role)
-
-    def _add(self, sock: socket.socket, role: Role) -> Link:
-        sock.setblocking(False)
-        link = Link(sock, self, role)
-        self._links[link.fd] = link
-        self._epoll.register(link.fd, select.EPOLLIN)
-        return link
+                self.add(sock, role)
 
     def _read(self, link: Link) -> bool:
         """False: nothing there now, or ever."""

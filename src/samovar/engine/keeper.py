@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from samovar import errors
+from samovar.engine.register import Register
 from samovar.engine.turn import Turn
 from samovar.model import Environment, Exit
 from samovar.ports import Driver, Report
+
+T = TypeVar("T")
 
 
 class Watcher(Protocol):
@@ -25,11 +28,21 @@ class Watcher(Protocol):
 
 
 class Keeper:
-    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, turn: Turn, report: Report) -> None:
+    """``register``: of an engine whose replicas may outlive it."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
+        report: Report,
+        register: Register | None = None,
+    ) -> None:
         self._driver = driver
         self._loop = loop
         self._turn = turn
         self._report = report
+        self._register = register
         self._prepared: dict[str, asyncio.Future[None]] = {}  # by version
         self._kept: dict[str, asyncio.Task[None]] = {}
         self._chores: set[asyncio.Task[None]] = set()
@@ -37,12 +50,24 @@ class Keeper:
     def start(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Watcher) -> None:
         self._loop.call_soon_threadsafe(self._start, replica, environment, boot, watcher)
 
+    def adopt(self, replica: str, environment: Environment, watcher: Watcher) -> None:
+        """Keep a replica that another keeper has started."""
+        self._loop.call_soon_threadsafe(self._adopt, replica, environment, watcher)
+
     def stop(self, replica: str, grace: float) -> None:
         self._loop.call_soon_threadsafe(self._chore, lambda: self._driver.stop(replica, grace))
 
     def do(self, work: Callable[[], None]) -> None:
         """Do something that takes a while, soon and out of the way."""
         self._loop.call_soon_threadsafe(work)
+
+    def prepare(self, environment: Environment) -> None:
+        """Make ready what its replicas will start from. That it cannot be is no fault before somebody needs it."""
+        self._loop.call_soon_threadsafe(self._chore, lambda: self._prepare_early(environment))
+
+    def apart(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Do ``work``, which must not raise, in a thread; then, in a turn, ``then`` with what it gave."""
+        self._loop.call_soon_threadsafe(self._chore, lambda: self._apart(work, then))
 
     async def close(self, grace: float) -> None:
         """Stop every replica; what becomes of them is told to nobody any more."""
@@ -58,19 +83,35 @@ class Keeper:
     def _start(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Watcher) -> None:
         self._kept[replica] = self._loop.create_task(self._keep(replica, environment, boot, watcher))
 
+    def _adopt(self, replica: str, environment: Environment, watcher: Watcher) -> None:
+        self._kept[replica] = self._loop.create_task(self._see_out(replica, environment, watcher))
+
     async def _keep(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Watcher) -> None:
+        if self._register is not None:
+            self._register.enter(replica, environment)
         try:
             await self._prepare(environment)
             await self._driver.start(replica, environment, boot)
         except errors.BaseRuntimeError as error:
-            del self._kept[replica]
+            self._forget(replica)
             with self._turn:
                 watcher.unfit(replica, environment, error)
             return
-        how = await self._driver.wait(replica)
-        del self._kept[replica]
+        await self._see_out(replica, environment, watcher)
+
+    async def _see_out(self, replica: str, environment: Environment, watcher: Watcher) -> None:
+        try:
+            how = await self._driver.wait(replica)
+        except LookupError:  # it has ended with the engine before, or soon after
+            how = Exit()
+        self._forget(replica)
         with self._turn:
             watcher.ended(replica, environment, how)
+
+    def _forget(self, replica: str) -> None:
+        del self._kept[replica]
+        if self._register is not None:
+            self._register.strike(replica)
 
     async def _prepare(self, environment: Environment) -> None:
         """Once a version, however many replicas ask; a failure is not remembered."""
@@ -83,6 +124,17 @@ class Keeper:
         except errors.BaseRuntimeError:
             self._prepared.pop(version, None)
             raise
+
+    async def _prepare_early(self, environment: Environment) -> None:
+        try:
+            await self._prepare(environment)
+        except errors.BaseRuntimeError as error:
+            self._report(f"environment '{environment.name}' is depended on and cannot be made yet: {error}")
+
+    async def _apart(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        found = await asyncio.to_thread(work)
+        with self._turn:
+            then(found)
 
     def _chore(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = self._loop.create_task(work())

@@ -1,15 +1,18 @@
 """A link: one connection, socket ↔ session, and what is known of the other end.
 
-Writes are coalesced: what a link is given during one turn leaves as one write when the turn ends.
+Writes are coalesced: what a link is given during one turn leaves as one write when the turn ends. Shipments leave part
+by part, whenever the socket has taken all that was written before.
 """
 
 from __future__ import annotations
 
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from samovar.engine.work import Work
 from samovar.model import TaskSpec
+from samovar.wire.parts import Incoming, Shipment
 from samovar.wire.session import Session, client_session, engine_session
 
 if TYPE_CHECKING:
@@ -22,6 +25,12 @@ Homes = dict[int, tuple[TaskSpec, str]]
 
 Role = Literal["replica", "client", "engine"]
 """What the other end is."""
+
+BEHIND = 8 * 1024 * 1024
+"""Bytes that wait for a client to read them, from which it is spared what it can do without."""
+
+MAX_UNSENT = 256 * 1024 * 1024
+"""Bytes that wait for a client to read them, from which it is given up."""
 
 
 class Link:
@@ -38,14 +47,35 @@ class Link:
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
         self.turns = 0  # of a client: what all its starts share
+        self.is_ready = False  # its code is imported
+        self.outcomes = 0  # that it has sent
+        self.apart: set[int] = set()  # of these by number: their large values are being moved
+        self.receipted = 0  # of these: how many it has a receipt for, or will have when they are committed
+        self.told: list[Any] | None = None  # what it has said of itself, where stock is yet to be taken
         self.lag = 0.0  # seconds for which its event loop has not answered
         self.outbox: list[Any] = []  # frames of this turn
+        self.incoming: Incoming | None = None  # of a peer that shares no folder with us: it is on another host
         self._hub = hub
         self._unsent = bytearray()
+        self._shipments: deque[Shipment] = deque()
 
     @property
     def is_open(self) -> bool:
         return self.socket.fileno() >= 0
+
+    @property
+    def is_sending(self) -> bool:
+        return bool(self._unsent or self._shipments)
+
+    @property
+    def is_behind(self) -> bool:
+        """The other end does not read what it is sent."""
+        return len(self._unsent) > BEHIND
+
+    def ship(self, shipment: Shipment) -> None:
+        """Send it when there is room."""
+        self._shipments.append(shipment)
+        self._hub.await_room(self)
 
     def flush(self) -> None:
         """Write the frames of this turn; what the socket does not take follows when it has room."""
@@ -53,6 +83,8 @@ class Link:
         data = self.session.send(frames)
         if self._unsent:
             self._unsent += data
+            if self.role == "client" and len(self._unsent) > MAX_UNSENT:
+                self._hub.drop(self)
             return
         sent = self._send(data)
         if sent < len(data):
@@ -61,8 +93,22 @@ class Link:
 
     def write(self) -> bool:
         """The socket has room again. True: nothing is left."""
-        del self._unsent[: self._send(self._unsent)]
-        return not self._unsent
+        if self._unsent:
+            del self._unsent[: self._send(self._unsent)]
+        while self._shipments and not self._unsent:
+            frame = self._shipments[0].next()
+            if frame is None:
+                self._shipments.popleft()
+                continue
+            data = self.session.send([frame])
+            self._unsent += memoryview(data)[self._send(data) :]
+            break  # others have their turn in between
+        return not self.is_sending
+
+    def abandon(self) -> None:
+        """The connection is over."""
+        while self._shipments:
+            self._shipments.popleft().close()
 
     def close(self) -> None:
         if self.outbox:

@@ -44,12 +44,12 @@ def open_host(
 
 
 def _open(report: Report, on_log: OnLog, driver: str, endpoint: str) -> Host:
-    named = endpoint or config.load().endpoint
     if driver and endpoint not in ("", config.NO_ENDPOINT):
         raise errors.InitializationError(
             "InitializationError", "a service has a driver already: give --driver or an endpoint, not both"
         )
-    if driver or named == config.NO_ENDPOINT:
+    named = config.NO_ENDPOINT if driver else config.service_at(endpoint)
+    if named == config.NO_ENDPOINT:
         return _embedded(report, on_log, driver)
     try:
         return RemoteHost(named or str(config.socket_path()), report, on_log)

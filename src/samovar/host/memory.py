@@ -5,55 +5,95 @@ Reading and pruning happen outside of the engine's turn.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from samovar import errors
-from samovar.engine.scribe import ROOT, Scribe
+from samovar import config, errors
+from samovar.engine.adoption import Past, Unfinished, Wanted
+from samovar.engine.engine import Remembers
+from samovar.engine.scribe import Scribe
+from samovar.engine.vault import Cellar
 from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
+from samovar.host.bundles import Bundles
 from samovar.host.station import Station
 from samovar.journal.choice import open_journal
 from samovar.model import Phase
+from samovar.ports import Journal
 
 ENGINE = f"service of user {os.getuid()}"
 """The name under which runs are resumed."""
 
-KEEP = Keep(age=30 * 86400, runs=100_000)
 PRUNE_EVERY = 3600.0  # seconds
 
 _CLOSE_SECONDS = 10.0
 
 
+def blobs_folder() -> Path:
+    """Where the large values lie that a journal of this user names."""
+    return config.state_folder() / "blobs"
+
+
+def prune(journal: Journal, cellar: Cellar, keep: Keep) -> None:
+    """Forget old runs, and the large values that nothing names any more or, after a crash, nothing has ever named."""
+    gone = journal.prune(keep, found=cellar.names())
+    cellar.sweep(gone)
+    journal.prune(keep, swept=gone)
+
+
 class Memory:
-    """JournalError: what is there is newer than this samovar, or cannot be opened."""
+    """JournalError: what is there is newer than this samovar, or cannot be opened. InitializationError: a setting is
+    wrong."""
 
     def __init__(self, where: str, say: Callable[[str], None]) -> None:
         self._say = say
+        settings = config.load()
+        self._keep = Keep(age=settings.keep_days * 86400, runs=settings.keep_runs)
         self._trouble = ""
         self._station: Station | None = None
         self._closing = threading.Event()
-        self._journal = open_journal(where, self._changed, self._refused)
-        self.scribe = Scribe(self._journal, ENGINE)
+        self._cellar = cellar = Cellar(blobs_folder)
+        self._journal = open_journal(where, self._changed, self._refused, cellar.store)
+        scribe = Scribe(self._journal, ENGINE)
+        self.remembers = Remembers(scribe, lambda: scribe, cellar)
 
-    def resume(self, station: Station) -> None:
-        """Start again what another engine could not end."""
+    def resume(self, station: Station, bundles: Bundles) -> None:
+        """Go on with what another engine could not end, and with what its replicas hold of it."""
         self._station = station
-        for started in self._journal.unfinished(ENGINE):
-            recalled = {known.action: known for known in self._journal.settled(run=started.run)}
-            root = recalled.get(ROOT)
-            if root is not None:  # all but the last word was written
-                self._end(started, root.phase, "it had ended")
-            elif started.input_blobs:
-                self._end(started, Phase.FAILED, "its large inputs are lost")
-            else:
-                kept = {action: known for action, known in recalled.items() if not known.result_blobs}
-                self._say(f"resuming run {started.run} of {started.task.name}: {len(kept)} actions are done")
-                with station.turn:
-                    station.engine.clients.resume(started, kept)
-                    station.engine.flush()
+        wanted = station.hear_survivors()
+        found = [self._unfinished(started, wanted, bundles) for started in self._journal.unfinished(ENGINE)]
+        station.take_stock([one for one in found if one is not None], self._say)
         threading.Thread(target=self._prune, name="samovar-prune", daemon=True).start()
+
+    def _unfinished(self, started: RunStarted, wanted: dict[str, Wanted], bundles: Bundles) -> Unfinished | None:
+        """None: it is not gone on with."""
+        assert self._station is not None
+        past = Past(wanted.get(started.run) or Wanted())
+        for entry in self._journal.settled(run=started.run):
+            past.add(entry)
+        code = started.task.environment.bundle
+        if past.phase is not None:  # all but the last word was written
+            self._end(started, past.phase, "it had ended")
+        elif (inputs := self._station.inputs(started.input_blobs)) is None:
+            self._end(started, Phase.FAILED, "its large inputs are lost")
+        elif code.folder and not bundles.has(code.digest):
+            self._end(started, Phase.FAILED, f"its code is lost or damaged: {code.folder}")
+        else:
+            self._say(f"resuming run {started.run} of {started.task.name}: {past.done} actions are done")
+            return Unfinished(started, inputs, past)
+        return None
+
+    def flush(self) -> None:
+        """Until all that was recorded is written, and large values with it, or it takes too long."""
+        with contextlib.suppress(errors.JournalError):
+            self._journal.flush(_CLOSE_SECONDS)
+
+    def digests(self) -> set[str]:
+        """Of the code of runs that have not ended. JournalError: it cannot be read now."""
+        return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
 
     def close(self) -> None:
         self._closing.set()
@@ -69,8 +109,7 @@ class Memory:
     def _prune(self) -> None:
         while not self._closing.wait(PRUNE_EVERY):
             try:
-                gone = self._journal.prune(KEEP)
-                self._journal.prune(KEEP, swept=gone)  # blobs lie on a tmpfs and have gone with their engine
+                prune(self._journal, self._cellar, self._keep)
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 

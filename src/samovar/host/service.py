@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -19,7 +20,11 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.host.bundles import Bundles
+from samovar.host.desk import Desk
+from samovar.host.entrance import AS_SET, Entrance, Wanted
 from samovar.host.memory import Memory
+from samovar.host.places import OUTLIVE, ServicePlaces
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
 
@@ -32,10 +37,11 @@ START_SECONDS = 20.0
 _LOOK = 0.02  # seconds
 
 
-def serve(say: Callable[[str], None], driver: str = "") -> None:
+def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET) -> None:
     """Serve until a signal or a client ends it. InitializationError: one runs already, or a setting is wrong."""
     address = config.socket_path()
     with _alone(address):
+        entrance = _entrance(wanted, say)
 
         def report(line: str) -> None:
             say(line)
@@ -45,18 +51,36 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
 
         where = config.journal()
         memory = Memory(where, say) if where else None
-        scribe = memory.scribe if memory is not None else None
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
+        remembers = memory.remembers if memory is not None else None
+        places = ServicePlaces()
+        succession = places.succession(OUTLIVE if memory is not None else 0.0)
+
+        def on_log(label: str, _: str, text: str) -> None:
+            _say_lines(say, label, text)
+
+        station = Station(report, on_log, places, driver, remembers, succession)
+        bundles = Bundles(config.state_folder() / "bundles")
+        desk = Desk(bundles, station, memory.digests if memory is not None else set)
+        station.engine.clients.keep_code(desk)
         ending = _Ending()
         station.engine.clients.driver = station.driver
         station.engine.clients.on_shutdown = ending.ask
+        station.engine.clients.hold()
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
+        gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
+        gc.set_threshold(50_000, 50, 50)
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
+        if entrance is not None:
+            entrance.open(station)
         try:
             if memory is not None:
-                memory.resume(station)
+                memory.resume(station, bundles)
+            else:
+                station.hear_survivors()
+                station.take_stock([], say)
+            desk.begin_sweeps()
             grace = ending.wait()
             with station.turn:
                 station.engine.clients.refuse()
@@ -65,20 +89,28 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             ending.until(lambda: not station.engine.is_busy, grace)
         finally:
             address.unlink(missing_ok=True)
+            if entrance is not None:
+                entrance.shut()
             with station.turn:
                 station.engine.fall_silent()
+            if memory is not None:
+                memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
+            desk.close()
+            if entrance is not None:
+                entrance.close()
             if memory is not None:
                 memory.close()
         say("ended")
 
 
-def start(driver: str = "") -> RemoteHost:
+def start(driver: str = "", wanted: Wanted = AS_SET) -> RemoteHost:
     """Start a service in the background and connect to it. InitializationError, with the end of its log: it does not
     answer.
     """
     log = log_path()
-    command = [sys.executable, "-m", "samovar", "serve", *(["--driver", driver] if driver else [])]
+    options = [*(["--driver", driver] if driver else []), *wanted.options()]
+    command = [sys.executable, "-m", "samovar", "serve", *options]
     with open(log, "ab") as file:
         began = file.tell()
         process = subprocess.Popen(
@@ -103,6 +135,18 @@ def find() -> RemoteHost | None:
     return None
 
 
+def at(endpoint: str) -> RemoteHost | None:
+    """A connection to the service that is named here, or set, or else of this user; None: none answers.
+    InitializationError: the endpoint is wrong, or another host cannot be reached.
+    """
+    where = config.service_at(endpoint)
+    if where == config.NO_ENDPOINT:
+        return None
+    with contextlib.suppress(OSError):
+        return RemoteHost(where or str(config.socket_path()), lambda _: None, lambda *_: None)
+    return None
+
+
 def stop(service: RemoteHost, grace: float) -> bool:
     """End a service: what runs has ``grace`` seconds. False: it has not ended."""
     service.shut_down(grace)
@@ -113,6 +157,11 @@ def stop(service: RemoteHost, grace: float) -> bool:
         _await_unlock(end)
         return True
     return False
+
+
+def _entrance(wanted: Wanted, say: Callable[[str], None]) -> Entrance | None:
+    wanted = wanted.settled()
+    return Entrance(wanted, say) if wanted.listen else None
 
 
 def log_path() -> Path:

@@ -6,51 +6,83 @@ Scripts without a service have one of their own (``embedded``), and ``samovar se
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import shutil
-import tempfile
 import time
-from typing import Any
 
 from samovar import config, errors
 from samovar.core.pools import Bounds
 from samovar.drivers.choice import open_driver
-from samovar.engine.engine import Engine, OnLog
+from samovar.engine.adoption import Unfinished, Wanted
+from samovar.engine.engine import Engine, OnLog, Remembers
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
-from samovar.engine.scribe import Scribe
+from samovar.engine.succession import Succession
 from samovar.engine.turn import Turn
+from samovar.host.places import Places
 from samovar.ports import Report
+
+ADOPTION_SECONDS = 3.0
+"""How long runs wait for replicas that have outlived their engine; these try to connect many times a second."""
 
 _STOP_GRACE = 0.5  # seconds that a replica without work has for a clean end
 _CLOSE_LIMIT = 20.0  # seconds beyond the grace
 
 
 class Station:
-    """InitializationError: a setting, or the name of the driver, is wrong."""
+    """``places`` are its own from here on. InitializationError: a setting, or the name of the driver, is wrong."""
 
-    def __init__(self, report: Report, on_log: OnLog, driver: str = "", scribe: Scribe | None = None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        on_log: OnLog,
+        places: Places,
+        driver: str = "",
+        memory: Remembers | None = None,
+        succession: Succession | None = None,
+    ) -> None:
         settings = config.load()
         self.driver = driver or settings.driver
-        self.folder, socket_lock = _own_folder(tempfile.gettempdir())
-        self.blobs, blobs_lock = _own_folder("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
-        self._locks = (socket_lock, blobs_lock)
+        self.blobs = places.blobs
+        self._places = places
         self.turn = Turn()
         self.helm = Helm(self.turn)
         try:
-            opened = open_driver(self.driver, self.folder, self.blobs)
+            opened = open_driver(self.driver, places.folder, places.blobs, home=places.home)
         except errors.InitializationError:
-            self._remove_folders()
+            if succession is None or not succession.survivors:
+                places.remove()
             raise
-        self._keeper = Keeper(opened, self.helm.loop, self.turn, report)
+        self._keeper = Keeper(opened, self.helm.loop, self.turn, report, places.register)
         bounds = Bounds(settings.lease, settings.max_queued)
-        self.engine = Engine(self._keeper, self.folder, self.blobs, on_log, bounds, scribe)
+        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
         self.helm.start(self.engine)
 
     @property
     def is_closed(self) -> bool:
         return self.helm.loop.is_closed()
+
+    def hear_survivors(self) -> dict[str, Wanted]:
+        """Give the replicas of the engine before a moment to come. What is to be read of each run for them."""
+        self.engine.adoption.all_told.wait(ADOPTION_SECONDS)
+        with self.turn:
+            wanted = self.engine.adoption.close()
+            self.engine.flush()
+        return wanted
+
+    def inputs(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The large inputs of a run, where they lie or as copies of what is kept of them; None: they are gone."""
+        if all(os.path.exists(os.path.join(self.blobs, os.path.basename(name))) for name in names):
+            return names
+        return self.engine.vault.copies(names)
+
+    def take_stock(self, unfinished: list[Unfinished], say: Report) -> None:
+        """Go on with these runs, and adopt the replicas that have come."""
+        with self.turn:
+            adopted = self.engine.adoption.take_stock(unfinished)
+            self.engine.clients.release()
+            self.engine.flush()
+        if adopted:
+            say(f"adopted {len(adopted)} replicas: {', '.join(sorted(adopted))}")
 
     def close(self, grace: float) -> None:
         """Abort what runs, stop every replica; returns when nothing is left. Safe to call twice: the second call, after
@@ -67,39 +99,10 @@ class Station:
         asyncio.run_coroutine_threadsafe(stopping, self.helm.loop).result(grace + _CLOSE_LIMIT)
         self.helm.close()
         self.engine.hub.close()
-        self._remove_folders()
+        self._places.remove()
 
     def _settle(self, grace: float) -> None:
         """Wait until nothing runs, at most ``grace`` seconds."""
         end = time.monotonic() + grace
         while self.engine.is_busy and time.monotonic() < end:
             time.sleep(0.01)
-
-    def _remove_folders(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self.blobs, ignore_errors=True)
-        for lock in self._locks:
-            lock.close()
-
-
-def _own_folder(base: str) -> tuple[str, Any]:
-    """A new folder, with a lock that shows it is in use; what dead engines have left beside it goes."""
-    prefix = f"samovar-{os.getuid()}-"
-    for name in os.listdir(base):
-        if name.startswith(prefix):
-            _sweep(os.path.join(base, name))
-    folder = tempfile.mkdtemp(prefix=prefix, dir=base)
-    lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115 - held as long as the engine lives
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
-
-
-def _sweep(folder: str) -> None:
-    try:
-        if time.time() - os.stat(folder).st_mtime < 1:
-            return  # just made, perhaps not locked yet
-        with open(os.path.join(folder, "lock"), "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return

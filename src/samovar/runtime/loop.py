@@ -6,6 +6,7 @@ writes leaves in one write just before the loop waits again. An execution costs 
 
 from __future__ import annotations
 
+import contextlib
 import select
 import selectors
 from collections.abc import Callable
@@ -24,6 +25,16 @@ class LinkSelector(selectors.EpollSelector):
         self._both = select.epoll()  # the socket, and all that the loop itself waits for
         self._both.register(fd, select.EPOLLIN)
         self._both.register(self.fileno(), select.EPOLLIN)
+
+    def attach(self, fd: int) -> None:
+        """From here on this is the socket. Any thread may say so, also while the loop waits."""
+        self._link = fd
+        self._both.register(fd, select.EPOLLIN)
+
+    def detach(self) -> None:
+        """From here on there is none: one that has ended would wake the loop for ever."""
+        with contextlib.suppress(OSError):  # it was done before
+            self._both.unregister(self._link)
 
     def select(self, timeout: float | None = None) -> Events:
         self._before_wait()

@@ -1,7 +1,7 @@
 """A replica from its first instruction to its last: connect, say hello, import the user's code, serve.
 
-Two threads stand beside the loop, so that a task that blocks it cannot hide anything: one beats, one waits for the
-engine's end and then ends this process group.
+Two threads stand beside the loop, so that a task that blocks it cannot hide anything: one beats, one sees the engine's
+end (``guard``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import gc
 import importlib
 import importlib.util
 import os
-import select
 import signal
 import socket
 import sys
@@ -21,41 +20,33 @@ import traceback
 from typing import Any
 
 from samovar.model import Bundle, Failure
-from samovar.runtime import capture
+from samovar.runtime import capture, guard
 from samovar.runtime.call import Calls, user_frames
-from samovar.runtime.link import Link, die
+from samovar.runtime.link import Link
 from samovar.runtime.loop import LinkSelector
 from samovar.sdk import alias, bundle
 from samovar.wire import frames
-from samovar.wire.blobs import Blobs
 
 BEAT = 1.0  # seconds
 
 
 def main() -> None:
     sock = socket.socket(socket.AF_UNIX)
-    sock.connect(os.environ.pop("SAMOVAR_ENGINE"))
-    link = Link(sock, os.environ.pop("SAMOVAR_REPLICA"))
-    link.send(frames.Hello(frames.VERSION, link.replica, os.environ.pop("SAMOVAR_TOKEN"), os.getpid()))
+    sock.connect(address := os.environ.pop("SAMOVAR_ENGINE"))
+    link = Link(sock, os.environ.pop("SAMOVAR_REPLICA"), os.environ.pop("SAMOVAR_TOKEN"))
+    link.send(link.hello())
     link.flush()
-    threading.Thread(target=_guard, args=(sock,), name="samovar-guard", daemon=True).start()
-    loop = asyncio.SelectorEventLoop(LinkSelector(sock.fileno(), link.handle, link.flush))
+    selector = LinkSelector(sock.fileno(), link.handle, link.flush)
+    link.attach, link.detach = selector.attach, selector.detach
+    link.loop = loop = asyncio.SelectorEventLoop(selector)
     asyncio.set_event_loop(loop)
-    link.loop = loop
+    threading.Thread(target=guard.watch, args=(link, address), name="samovar-guard", daemon=True).start()
     calls = Calls(link, loop)
     capture.install(calls.write, calls.alone)
     alias.install()
     early = _welcome(link)
-    sock.setblocking(False)
+    sock.setblocking(False)  # the first; one to a later engine never blocks
     _serve(loop, link, calls, early)
-
-
-def _guard(sock: socket.socket) -> None:
-    """The engine's end is seen here even while a task blocks the loop."""
-    poll = select.poll()
-    poll.register(sock, select.POLLHUP | select.POLLERR)
-    poll.poll()
-    die()
 
 
 def _welcome(link: Link) -> list[Any]:
@@ -65,26 +56,30 @@ def _welcome(link: Link) -> list[Any]:
     welcome = batch[0]
     if isinstance(welcome, frames.Refuse):
         sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
-    link.blobs = Blobs(welcome.blobs)
+    link.welcomed(welcome)
     began = time.perf_counter()
-    bundle.adopt(welcome.bundle)
+    code = welcome.bundle
+    if code.folder and (there := os.environ.pop("SAMOVAR_CODE", "")):
+        code = code.seen_at(there)
+    bundle.adopt(welcome.bundle, code.folder)
     try:
-        load(welcome.bundle)
+        load(code)
     except BaseException as error:
-        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
-        link.send(frames.Unfit(_unfit(welcome.bundle, error, text, link.replica)))
+        trace = user_frames(error.__traceback__)
+        text = bundle.as_known("".join(traceback.format_exception(type(error), error, trace)))
+        link.send(frames.Unfit(_unfit(code, error, text, link.replica)))
         link.flush()
         sys.exit(1)
     gc.freeze()  # modules and models stay: no collection needs to walk them again
     gc.set_threshold(50_000, 50, 50)
-    link.send(frames.Ready(time.perf_counter() - began))
-    link.flush()
+    link.ready(time.perf_counter() - began)
     return batch[1:]
 
 
 def _unfit(code: Bundle, error: BaseException, text: str, replica: str) -> Failure:
     what = code.main or ", ".join(code.modules)
-    message = f"{what} does not import in the replica: {type(error).__name__}: {error}"
+    message = bundle.as_known(f"{what} does not import in the replica: {type(error).__name__}: {error}")
+    message += bundle.hint(error)
     return Failure("user", "ModuleLoadError", message, text, recoverable=False, worker=replica)
 
 
@@ -110,6 +105,7 @@ def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: lis
         frames.Answer: link.answered,
         frames.SlowDown: link.slow_down,
         frames.Cancel: lambda frame: calls.cancel(frame.epoch),
+        frames.Committed: link.committed,
     }
     for frame in early:
         loop.call_soon(link.handlers[type(frame)], frame)
@@ -137,7 +133,8 @@ class _Pulse:
         while True:
             time.sleep(BEAT)
             lag = max(0.0, time.monotonic() - self._answered - BEAT)
-            self._link.send(frames.Beat(_rss(), lag))
+            if not self._link.is_away:
+                self._link.send(frames.Beat(_rss(), lag))
 
 
 def _rss() -> int:

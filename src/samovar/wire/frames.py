@@ -1,15 +1,15 @@
 """The frames: everything that an engine and its peers, replicas and clients, say to each other.
 
 A batch of frames is one length-prefixed msgpack array (``session``). ``epoch`` names one execution, is given
-once by an engine, and fences: an answer for an epoch that is no longer current is ignored. ``call`` is a
-number of the submitting replica's own. ``body`` and ``blobs`` are a payload, opaque to the engine.
+once, also by engines that follow one another, and fences: an answer for an epoch that is no longer current is ignored.
+``call`` is a number of the submitting replica's own. ``body`` and ``blobs`` are a payload, opaque to the engine.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from samovar.model import Bundle, Failure, Phase, PoolStats, TaskSpec
+from samovar.model import Bundle, CacheCall, Caching, Environment, Failure, Phase, PoolStats, TaskSpec
 
 VERSION = 1
 
@@ -26,13 +26,48 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # replica → engine
 
 
+class Origin(_Frame, frozen=True):
+    """Which action of the journal an attempt is of. A replica keeps it, for the engine that comes after this one."""
+
+    action: str
+    parent: str  # the action that called it; "" for a root
+    queued: float  # seconds since 1970, as all times here
+    started: float
+    cold: bool
+    failures: int = 0  # of the action's own before this attempt
+    failed_at: float = 0.0  # the last of them
+
+
 class Hello(_Frame, frozen=True, tag="hello"):
-    """First frame of a replica: the protocol it speaks, who it is and the token it was started with."""
+    """First frame of a replica: the protocol it speaks, who it is and the token it was started with.
+
+    ``is_back``: it has outlived its engine. Then all that it holds follows: ``Holds``, then ``Done`` and ``Failed`` of
+    those that have ended, ``Declare`` and ``Submit`` of calls without an answer, and ``Told``.
+    """
 
     version: int
     replica: str
     token: str
     pid: int
+    is_back: bool = False
+
+
+class Holds(_Frame, frozen=True, tag="holds"):
+    """An execution from another engine, which runs, or whose outcome is not known to be written down."""
+
+    epoch: int
+    task: str
+    run: str
+    number: int  # of the action, within the run
+    attempt: int
+    origin: Origin
+    context: dict[str, str] | None = None
+
+
+class Told(_Frame, frozen=True, tag="told"):
+    """That was all of it. ``is_ready``: the user's code is imported."""
+
+    is_ready: bool
 
 
 class Ready(_Frame, frozen=True, tag="ready"):
@@ -55,7 +90,10 @@ class Declare(_Frame, frozen=True, tag="declare"):
 
 
 class Submit(_Frame, frozen=True, tag="submit"):
-    """The execution ``parent`` calls the declared task ``ref``."""
+    """The execution ``parent`` calls the declared task ``ref``, with these inputs for the ``ordinal``-th time.
+
+    ``context``: in place of the parent's own.
+    """
 
     call: int
     parent: int  # epoch
@@ -63,6 +101,9 @@ class Submit(_Frame, frozen=True, tag="submit"):
     body: bytes
     blobs: tuple[str, ...] = ()
     group: str = ""
+    ordinal: int = 1
+    cached: CacheCall | None = None
+    context: dict[str, str] | None = None
 
 
 class Withdraw(_Frame, frozen=True, tag="withdraw"):
@@ -86,6 +127,18 @@ class Failed(_Frame, frozen=True, tag="failed"):
     failure: Failure
 
 
+class Traced(_Frame, frozen=True, tag="traced"):
+    """A traced call of the execution has ended; ``failure`` is set when it raised. To be written down, unanswered."""
+
+    epoch: int
+    key: str
+    name: str
+    started: float  # seconds since 1970
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
 class Log(_Frame, frozen=True, tag="log"):
     """Text that an execution wrote; epoch 0: written outside of any."""
 
@@ -105,16 +158,31 @@ class Beat(_Frame, frozen=True, tag="beat"):
 
 
 class Welcome(_Frame, frozen=True, tag="welcome"):
-    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie."""
+    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie.
+
+    ``keeps_traces``: traced calls are written down. ``outlive``: for how many seconds the replica is to look for the
+    next engine when this one has gone. 0: it ends.
+    """
 
     bundle: Bundle
     blobs: str
+    keeps_traces: bool = False
+    outlive: float = 0.0
 
 
 class Refuse(_Frame, frozen=True, tag="refuse"):
     """The handshake does not hold; the connection is closed."""
 
     reason: str
+
+
+class Past(_Frame, frozen=True):
+    """What a traced call came to in an attempt before this one."""
+
+    key: str
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
 
 
 class Run(_Frame, frozen=True, tag="run"):
@@ -131,6 +199,14 @@ class Run(_Frame, frozen=True, tag="run"):
     blobs: tuple[str, ...] = ()
     max_inline: int = 10 * 1024 * 1024
     context: dict[str, str] | None = None
+    past: tuple[Past, ...] = ()
+    origin: Origin | None = None  # where a journal is kept
+
+
+class Committed(_Frame, frozen=True, tag="committed"):
+    """The next ``outcomes`` of this connection, in the order in which they were sent, need not be kept any longer."""
+
+    outcomes: int
 
 
 class Cancel(_Frame, frozen=True, tag="cancel"):
@@ -146,6 +222,22 @@ class Answer(_Frame, frozen=True, tag="answer"):
     body: bytes = b""
     blobs: tuple[str, ...] = ()
     failure: Failure | None = None
+
+
+# client ↔ engine, where they share no folder
+
+
+class Part(_Frame, frozen=True, tag="part"):
+    """The next bytes of a blob. All of it comes before the frame that names it."""
+
+    blob: str
+    data: bytes
+
+
+class Scrap(_Frame, frozen=True, tag="scrap"):
+    """No frame will name these blobs: what has come of them can go."""
+
+    blobs: tuple[str, ...]
 
 
 # client → engine
@@ -167,6 +259,41 @@ class Start(_Frame, frozen=True, tag="start"):
     body: bytes
     blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    cached: CacheCall | None = None
+    caching: Caching = ""
+
+
+class Prepare(_Frame, frozen=True, tag="prepare"):
+    """Tasks of these environments will be called: make ready what their replicas start from. Not answered."""
+
+    environments: tuple[Environment, ...]
+
+
+class Offer(_Frame, frozen=True, tag="offer"):
+    """Is the code of this digest there? ``project`` is where it comes from: what differs from it and came from there
+    before is old.
+    """
+
+    call: int
+    digest: str
+    project: str
+
+
+class Piece(_Frame, frozen=True):
+    """The next bytes of a file, compressed; ``path`` is relative, with "/" between its parts."""
+
+    path: str
+    data: bytes
+    is_executable: bool = False
+
+
+class Parcel(_Frame, frozen=True, tag="parcel"):
+    """Files of the code, one after another; the next parcel comes after the answer to this one."""
+
+    call: int
+    digest: str
+    pieces: tuple[Piece, ...]
+    is_last: bool
 
 
 class Abort(_Frame, frozen=True, tag="abort"):
@@ -217,6 +344,15 @@ class Joined(_Frame, frozen=True, tag="joined"):
     blobs: str
     driver: str
     started_at: float  # seconds since the epoch
+    gate: str = ""  # the endpoint for clients of other hosts, without a token; "": there is none
+
+
+class Kept(_Frame, frozen=True, tag="kept"):
+    """The answer to ``Offer`` and ``Parcel``: whether the code is there; ``problem``: why it cannot be kept."""
+
+    call: int
+    is_there: bool
+    problem: str = ""
 
 
 class Running(_Frame, frozen=True, tag="running"):
@@ -263,7 +399,7 @@ class Standing(_Frame, frozen=True, tag="standing"):
     pools: tuple[PoolStats, ...]
 
 
-FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
-FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown
-FromClient = Join | Start | Abort | AbortRun | Ask | Shutdown
-ToClient = Joined | Refuse | SlowDown | Running | Ended | Aborting | Line | Note | Standing
+FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
+FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown | Committed
+FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel | Part | Scrap
+ToClient = Joined | Refuse | SlowDown | Running | Ended | Aborting | Line | Note | Standing | Kept | Part | Scrap

@@ -174,7 +174,7 @@ def test_memory_that_forks_share_counts_once():
         await driver.start("r", Environment("forks", limits=Limits(memory=250 << 20)), {})
         for _ in range(5):
             assert await soon(heard.get()) == "ready"
-        members = driver._sampler._members()[driver._replicas["r"].pid]
+        members = driver._sampler._members()[driver.replicas["r"].pid]
         assert sum(map(limits._resident, members)) > 250 << 20
         driver._sampler._sample()
         await soon(driver.stop("r", SECONDS))
@@ -249,9 +249,9 @@ def test_the_kernel_kills_a_replica_through_its_group():
         driver = ProcessDriver(("-c", WHEN_TOLD + BURST), lambda _, line: heard.put_nowait(line), Groups.find())
         await driver.start("r", Environment("e", limits=Limits(memory=200 << 20)), {})
         assert await soon(heard.get()) == "ready"
-        assert driver._replicas["r"].group.bounds == {"memory"}
+        assert driver.replicas["r"].group.bounds == {"memory"}
         assert driver._sampler._watched == {}
-        os.kill(driver._replicas["r"].pid, signal.SIGUSR1)
+        os.kill(driver.replicas["r"].pid, signal.SIGUSR1)
         how = await soon(driver.wait("r"))
         assert (how.signal, how.out_of_memory) == (signal.SIGKILL, True)
         await driver.close()
@@ -264,7 +264,7 @@ def test_a_kill_by_hand_in_a_group_is_no_lack_of_memory():
     async def test():
         driver = ProcessDriver(SLEEP, groups=Groups.find())
         await driver.start("r", Environment("e", limits=Limits(memory=200 << 20)), {})
-        os.kill(driver._replicas["r"].pid, signal.SIGKILL)
+        os.kill(driver.replicas["r"].pid, signal.SIGKILL)
         how = await soon(driver.wait("r"))
         assert (how.signal, how.out_of_memory) == (signal.SIGKILL, False)
         await driver.close()
@@ -318,8 +318,8 @@ def test_a_replica_is_in_its_group_which_is_gone_afterwards():
         driver = ProcessDriver(SLEEP, lambda _, line: heard.put_nowait(line), Groups.find())
         await driver.start("r", Environment("e", limits=Limits(cpu=0.5, memory=1 << 30)), {})
         await soon(heard.get())
-        replica = driver._replicas["r"]
-        directories = replica.group._directories
+        replica = driver.replicas["r"]
+        directories = replica.group.directories
         assert directories
         for directory in directories:
             assert (directory / "cgroup.procs").read_text().split() == [str(replica.pid)]
@@ -464,7 +464,9 @@ def test_the_groups_of_a_dead_engine_are_removed(tmp_path):
     ],
 )
 def test_what_is_written_into_a_group(tmp_path, unified, expected):
-    group = Groups({"memory": tmp_path, "cpu": tmp_path}, unified).create("a/b", Limits(cpu=0.5, memory=1024), 4242)
+    group = Groups({"memory": tmp_path, "cpu": tmp_path}, unified).create(
+        limits.group_name("a/b"), Limits(cpu=0.5, memory=1024), 4242
+    )
     (directory,) = tmp_path.iterdir()
     assert directory.name == f"samovar-{os.getpid()}-a_b"
     assert {file.name: file.read_text() for file in directory.iterdir()} == {**expected, "cgroup.procs": "4242"}
@@ -480,9 +482,9 @@ def test_a_cancelled_start_leaves_neither_process_nor_group():
         groups = Groups.find()
         driver = ProcessDriver(SLEEP, groups=groups)
         starting = asyncio.create_task(driver.start("r", Environment("e", limits=Limits(cpu=0.5)), {}))
-        while "r" not in driver._replicas:
+        while "r" not in driver.replicas:
             await asyncio.sleep(0)
-        watched = os.pidfd_open(driver._replicas["r"].pid)
+        watched = os.pidfd_open(driver.replicas["r"].pid)
         starting.cancel()
         await asyncio.wait([starting])
         assert starting.cancelled()

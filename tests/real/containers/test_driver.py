@@ -135,7 +135,7 @@ def test_a_replica_is_stopped_while_it_starts(engine):
         async with world("stubborn") as here:
             await here.driver.prepare(ALONE, print)
             starting = asyncio.create_task(here.driver.start("r", ALONE, {}))
-            while not here.driver._replicas:
+            while not here.driver.replicas:
                 await asyncio.sleep(0)
             await soon(here.driver.stop("r", 0))
             await soon(starting)
@@ -167,7 +167,7 @@ def test_a_cancelled_start_leaves_nothing(engine):
         async with world("sleep") as here:
             await here.driver.prepare(ALONE, print)
             starting = asyncio.create_task(here.driver.start("r", ALONE, {}))
-            while not here.driver._replicas:
+            while not here.driver.replicas:
                 await asyncio.sleep(0)
             starting.cancel()
             await asyncio.wait([starting])
