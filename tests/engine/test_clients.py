@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from samovar.core.pools import BOUNDS, Bounds
 from samovar.engine.engine import Engine
 from samovar.model import Bundle, Environment, Phase, PoolSettings, TaskSpec
 from samovar.wire import frames
@@ -25,9 +26,9 @@ SECONDS = 10.0
 class Talk:
     """An engine with a socket for clients, and peers of it."""
 
-    def __init__(self, folder: Path, blobs: str = "/blobs") -> None:
+    def __init__(self, folder: Path, blobs: str = "/blobs", bounds: Bounds = BOUNDS) -> None:
         self.keeper = FakeKeeper()
-        self.engine = Engine(self.keeper, str(folder), blobs, lambda *_: None)  # type: ignore[arg-type]
+        self.engine = Engine(self.keeper, str(folder), blobs, lambda *_: None, bounds)  # type: ignore[arg-type]
         self.engine.clients.driver = "fake"
         self.address = str(folder / "service.sock")
         self.engine.hub.listen(self.address, "client")

@@ -34,6 +34,7 @@ FROM_ENGINE = [
     frames.Cancel(1),
     frames.Answer(1, b"body", (), None),
     frames.Answer(1, failure=FAILURE),
+    frames.SlowDown(frames.Submit(1, 2, 3, b"body", ("blob",), "group"), 0.5),
 ]
 
 FROM_CLIENT = [

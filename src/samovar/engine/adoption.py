@@ -382,7 +382,8 @@ class Adoption:
         now = time.time()
         age, ran = max(0.0, now - held.origin.queued), max(0.0, now - held.origin.started)
         task, failures = work.task, held.origin.failures
-        self._engine.handle(Claim(work.action, parent, task.retry, task.timeouts, age, ran, failures))
+        turns = self._engine.turns_of(work.run) if parent else work.run.client
+        self._engine.handle(Claim(work.action, parent, task.retry, task.timeouts, age, ran, failures, turns))
         if work.link is None:
             work.run.starter.running()
         if work.cached is not None:

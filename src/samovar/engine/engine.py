@@ -31,7 +31,7 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import LEASE, Pools
+from samovar.core.pools import BOUNDS, Bounds, Pools
 from samovar.engine.adoption import Adoption
 from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
@@ -39,6 +39,7 @@ from samovar.engine.crew import Crew, pool_of
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
+from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
@@ -77,7 +78,7 @@ class Engine:
         folder: str,
         blobs: str,
         on_log: OnLog,
-        lease: float = LEASE,
+        bounds: Bounds = BOUNDS,
         memory: Remembers | None = None,
         succession: Succession | None = None,
     ) -> None:
@@ -97,11 +98,13 @@ class Engine:
         self.discard = self.vault.discard
         self.cache = Cache(self, keeper, self.vault, memory.open_scribe)
         self._recall = Recall(self, keeper, self.vault)
-        self._pools = Pools(lease, succession.era)
+        self._pools = Pools(bounds, succession.era)
+        self._lobby = Lobby(lambda work: not self.admission(work.pool, work.run.client), self._begin)
         self._works: dict[int, Work] = {}  # by action
         self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
+        self._turns = 0
         self._unflushed: list[Link] = []
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Submit: self._submitted,
@@ -139,9 +142,10 @@ class Engine:
     # what a script asks for
 
     def start(self, called: Called, run: Run, homes: Homes | None = None) -> int:
-        """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps the task."""
+        """Submit the first action of a run, or keep it until there is room. Returns the action. ``homes``: of whoever
+        keeps the task."""
         task = run.task = called.task
-        pool = self._pool(task, run, self._homes if homes is None else homes)
+        pool = self.pool_for(task, run, homes)
         work = Work(task, pool, run, run.number(), called.body, called.blobs)
         if self._scribe is not None:
             if called.blobs and not run.is_resumed:
@@ -149,7 +153,12 @@ class Engine:
             self._scribe.begin(work, is_new=not run.is_resumed)
         if called.cached is not None:
             self.cache.admit(work, called.cached)
-        return self.submit(work, 0)
+        self.enter(work)
+        if self.admission(pool, run.client):
+            self._lobby.add(work)
+        else:
+            self._begin(work)
+        return work.action
 
     def prepare(self, environments: tuple[Environment, ...]) -> None:
         """Tasks of these will be called: their replicas should not have to wait for images then."""
@@ -157,7 +166,24 @@ class Engine:
             self._keeper.prepare(environment)
 
     def abort(self, action: int, reason: str) -> None:
-        self.handle(Abort(action, reason))
+        work = self._works.get(action)
+        if work is not None:
+            self._lobby.call_in(work)
+            self.handle(Abort(action, reason))
+
+    def admission(self, pool: str, turns: int, parent: int = 0) -> float:
+        """0.0: there is room for an action. Otherwise the seconds after which to ask again."""
+        return self._pools.admission(pool, turns, parent)
+
+    def turns(self) -> int:
+        """A number for somebody who is to get as many turns as anybody else."""
+        self._turns += 1
+        return self._turns
+
+    @property
+    def is_crowded(self) -> bool:
+        """Runs that were started here wait for room in a queue."""
+        return bool(self._lobby)
 
     def abort_all(self, reason: str) -> None:
         """Abort every run."""
@@ -208,6 +234,7 @@ class Engine:
         self.adoption.expire()
         self.crew.tick()
         self.handle(Tick())
+        self._lobby.look()
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
@@ -236,13 +263,24 @@ class Engine:
         self.send(link, frames.Refuse(reason))
         link.close()
 
-    def submit(self, work: Work, parent: int) -> int:
-        """A new action, called by the action ``parent``, or by whoever started the run (0)."""
-        number = self.enter(work)
-        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts, work.cached is not None))
-        if work.cached is not None:
+    def submit(self, work: Work, parent: int) -> None:
+        """A new action, called by the action ``parent``."""
+        self.enter(work)
+        self._ask(work, parent, self.turns_of(work.run))
+
+    def _begin(self, work: Work) -> None:
+        self._ask(work, 0, work.run.client)
+
+    def _ask(self, work: Work, parent: int, turns: int) -> None:
+        task, waits = work.task, work.cached is not None
+        self.handle(Submit(work.action, work.pool, parent, task.retry, task.timeouts, waits, turns))
+        if waits:
             self.cache.decide(work)
-        return number
+
+    def turns_of(self, run: Run) -> int:
+        """What all actions of the run but the first share."""
+        run.turns = run.turns or self.turns()
+        return run.turns
 
     # for what survivors hold
 
@@ -273,8 +311,8 @@ class Engine:
             self._settle(Settle(number, Phase.SUCCEEDED))
         self._deliver(Deliver(number))
 
-    def pool_for(self, task: TaskSpec, run: Run) -> str:
-        return self._pool(task, run, self._homes)
+    def pool_for(self, task: TaskSpec, run: Run, homes: Homes | None = None) -> str:
+        return self._pool(task, run, self._homes if homes is None else homes)
 
     def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
@@ -335,11 +373,13 @@ class Engine:
         link.tasks[frame.ref] = frame.task
 
     def _submitted(self, link: Link, frame: frames.Submit) -> None:
-        if frame.blobs and link.is_bounded:
+        if not (frame.blobs and link.is_bounded):
+            self.called(link, frame)
+            return
+        parent = self._caller(link, frame)
+        if parent is None or self._has_room(link, frame, parent):
             link.calls[frame.call] = 0
             self.vault.adopt(frame.blobs, lambda: self._called_apart(link, frame))
-        else:
-            self.called(link, frame)
 
     def _called_apart(self, link: Link, frame: frames.Submit) -> None:
         if link.calls.pop(frame.call, None) is None or not link.is_open:  # withdrawn meanwhile
@@ -350,13 +390,14 @@ class Engine:
 
     def called(self, link: Link, frame: frames.Submit) -> None:
         """A call, whose large values are in their place."""
-        parent = link.running.get(frame.parent) or self.adoption.ward(frame.parent)
-        declared = link.tasks.get(frame.ref)
-        if parent is None or parent.epoch != frame.parent or declared is None:
+        parent = self._caller(link, frame)
+        if parent is None:
             self.discard(frame.blobs)
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
-        run = parent.run
+        if not self._has_room(link, frame, parent):
+            return
+        run, declared = parent.run, link.tasks[frame.ref]
         work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
@@ -373,6 +414,21 @@ class Engine:
         if run.survivors and self.adoption.claim(work, parent.action):
             return
         self.submit(work, parent.action)
+
+    def _caller(self, link: Link, frame: frames.Submit) -> Work | None:
+        """Whose attempt makes the call; None: nobody's that counts, or the task is not known."""
+        parent = link.running.get(frame.parent) or self.adoption.ward(frame.parent)
+        if parent is None or parent.epoch != frame.parent or frame.ref not in link.tasks:
+            return None
+        return parent
+
+    def _has_room(self, link: Link, frame: frames.Submit, parent: Work) -> bool:
+        """Otherwise the replica is told when to come again."""
+        pool = self._pool(link.tasks[frame.ref], parent.run, link.homes)
+        wait = self._pools.admission(pool, self.turns_of(parent.run), parent.action)
+        if wait:
+            self.send(link, frames.SlowDown(frame, wait))
+        return not wait
 
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)
@@ -500,6 +556,7 @@ class Engine:
                 self._scribe.ended(work.run, work.phase)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
+            self._lobby.look_at(work.pool)
 
     def _cancel(self, command: Cancel) -> None:
         link = self.crew.links.get(command.replica)

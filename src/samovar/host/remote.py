@@ -8,7 +8,6 @@ go in parts; nothing else is different.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import os
 import shutil
 import threading
@@ -33,14 +32,14 @@ from samovar.host.shipping import Shipping
 from samovar.model import Environment, Failure, Phase, PoolStats, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
+from samovar.wire.backlog import Backlog
 from samovar.wire.blobs import Blobs
 from samovar.wire.parts import Incoming, Shipment
 
 if TYPE_CHECKING:
     from samovar.host.tunnel import Tunnel
 
-RETRY_SECONDS = 0.2
-"""After which a start is said again that the service had no room for."""
+_US = 0  # all starts of this process are one's
 
 SECONDS = 5.0
 """How long a service may take to answer what it can answer at once."""
@@ -74,8 +73,9 @@ class RemoteEngine:
         self._arrived = arrived
         self._calls = 0
         self._runs: dict[int, Run] = {}  # that have not ended
-        self._starts: dict[int, frames.Start] = {}  # of those that have not begun
-        self._delayed: list[tuple[float, int]] = []  # (when, call): starts that are to be said again
+        self._backlog: Backlog[frames.Start] = Backlog()  # starts that the service had no room for
+        self._refused: dict[int, frames.Start] = {}  # the same by call, without those that were aborted
+        self._aborting: dict[int, str] = {}  # call → why
         self._running: set[int] = set()
         self._questions: dict[int, Question] = {}
         self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
@@ -117,7 +117,7 @@ class RemoteEngine:
             known = self._refs[id(task)] = (len(self._refs) + 1, task)
             self._send(frames.Declare(known[0], task))
         self._runs[call] = run
-        start = self._starts[call] = frames.Start(
+        start = frames.Start(
             call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
         )
         if called.blobs and self._folder:
@@ -130,18 +130,15 @@ class RemoteEngine:
     def abort(self, action: int, reason: str) -> None:
         if action not in self._runs:
             return
-        aborted = Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason))
         shipment = self._shipments.get(action)
         if shipment is not None and not shipment.is_over:
             shipment.cancel()
-            self._end(action, aborted)
-            return
-        self._send(frames.Abort(action, reason))
-        start = self._starts.pop(action, None)
-        if start is not None and any(call == action for _, call in self._delayed):
-            if start.blobs:
-                self._send(frames.Scrap(start.blobs))
-            self._end(action, aborted)
+            self._end(action, _aborted(reason))
+        elif action in self._refused:
+            self._give_up(self._refused[action], reason)
+        else:
+            self._aborting[action] = reason
+            self._send(frames.Abort(action, reason))
 
     def phase(self, action: int) -> Phase | None:
         if action not in self._runs:
@@ -154,11 +151,11 @@ class RemoteEngine:
 
     def tick(self) -> None:
         """Say again what the service had no room for."""
-        now = time.monotonic()
-        while self._delayed and self._delayed[0][0] <= now:
-            _, call = heapq.heappop(self._delayed)
-            if call in self._starts:
-                self._send(self._starts[call])
+        self._say_again(self._backlog.due(time.monotonic()))
+
+    @property
+    def is_crowded(self) -> bool:
+        return bool(self._refused)
 
     # as a client
 
@@ -190,8 +187,9 @@ class RemoteEngine:
                 self._ended(frame)
             elif kind is frames.Running:
                 self._running.add(frame.call)
-                self._starts.pop(frame.call, None)
                 self._shipments.pop(frame.call, None)
+            elif kind is frames.SlowDown:
+                self._slow_down(frame)
             elif kind is frames.Line:
                 self._on_log(frame.label, frame.stream, frame.text)
             elif kind is frames.Note:
@@ -220,10 +218,27 @@ class RemoteEngine:
             self._end(call, self._lost())
 
     def _ended(self, frame: frames.Ended) -> None:
-        if frame.failure is not None and frame.failure.code == "SlowDownError" and frame.call in self._starts:
-            heapq.heappush(self._delayed, (time.monotonic() + RETRY_SECONDS, frame.call))
-            return
         self._end(frame.call, self._outcome(frame))
+        self._say_again(self._backlog.answered(_US))
+
+    def _slow_down(self, frame: frames.SlowDown) -> None:
+        start = frame.said
+        assert isinstance(start, frames.Start)
+        if start.call in self._aborting:  # the service knows of no such run
+            self._give_up(start, self._aborting[start.call])
+        else:
+            self._refused[start.call] = start
+            self._backlog.refused(_US, start, frame.retry_after, time.monotonic())
+
+    def _say_again(self, starts: list[frames.Start]) -> None:
+        for start in starts:
+            if self._refused.pop(start.call, None) is not None:  # nobody has aborted it meanwhile
+                self._send(start)
+
+    def _give_up(self, start: frames.Start, reason: str) -> None:
+        if start.blobs:
+            self._send(frames.Scrap(start.blobs))
+        self._end(start.call, _aborted(reason))
 
     def _outcome(self, frame: frames.Ended) -> Outcome:
         incoming, blobs = self.link.incoming, frame.blobs
@@ -242,7 +257,8 @@ class RemoteEngine:
 
     def _end(self, call: int, outcome: Outcome) -> None:
         run = self._runs.pop(call, None)
-        self._starts.pop(call, None)
+        self._refused.pop(call, None)
+        self._aborting.pop(call, None)
         self._shipments.pop(call, None)
         self._running.discard(call)
         if run is not None:
@@ -289,6 +305,10 @@ class _Sent:
     @property
     def outcome(self) -> Any:
         return True if not (self._link.is_open and self._link.is_sending) else None
+
+
+def _aborted(reason: str) -> Outcome:
+    return Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason))
 
 
 class RemoteHost(Host):

@@ -10,6 +10,7 @@ import os
 import time
 
 from samovar import config, errors
+from samovar.core.pools import Bounds
 from samovar.drivers.choice import open_driver
 from samovar.engine.adoption import Unfinished, Wanted
 from samovar.engine.engine import Engine, OnLog, Remembers
@@ -52,7 +53,8 @@ class Station:
                 places.remove()
             raise
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report, places.register)
-        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, settings.lease, memory, succession)
+        bounds = Bounds(settings.lease, settings.max_queued)
+        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
         self.helm.start(self.engine)
 
     @property

@@ -323,6 +323,17 @@ class Shutdown(_Frame, frozen=True, tag="shutdown"):
     grace: float
 
 
+# engine → client, or replica
+
+
+class SlowDown(_Frame, frozen=True, tag="slow down"):
+    """There is no room for this now. It comes back whole, so that nobody keeps what is admitted, and is to be said
+    again after ``retry_after`` seconds; nobody needs to be told a SlowDownError."""
+
+    said: Submit | Start
+    retry_after: float
+
+
 # engine → client
 
 
@@ -389,6 +400,6 @@ class Standing(_Frame, frozen=True, tag="standing"):
 
 
 FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
-FromEngine = Welcome | Refuse | Run | Cancel | Answer | Committed
+FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown | Committed
 FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel | Part | Scrap
-ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Kept | Part | Scrap
+ToClient = Joined | Refuse | SlowDown | Running | Ended | Aborting | Line | Note | Standing | Kept | Part | Scrap
