@@ -25,6 +25,7 @@ from samovar.core.messages import (
     ReplicaUnfit,
     Settle,
     StartReplica,
+    StopPool,
     StopReplica,
     Submit,
     Tick,
@@ -127,7 +128,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.tell(ReplicaLost(replica, DEATH))
         else:
             self.tell(ReplicaUnfit(replica, BOOM, permanent=how == "never"))
-            self.tell(ReplicaLost(replica, DEATH))
+            if how == "never":
+                self.tell(ReplicaLost(replica, DEATH))
 
     @precondition(lambda self: self.ready)
     @rule(data=st.data())
@@ -163,6 +165,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(pool=st.sampled_from(sorted(POOLS)))
     def drain(self, pool: str) -> None:
         self.tell(Drain(pool))
+
+    @rule(pool=st.sampled_from(sorted(POOLS)))
+    def stop(self, pool: str) -> None:
+        self.tell(StopPool(pool))
 
     @rule(low=st.integers(0, 2), more=st.integers(1, 2))
     def configure(self, low: int, more: int) -> None:

@@ -83,11 +83,29 @@ class Drain(_Message, frozen=True):
     pool: str
 
 
+class StopPool(_Message, frozen=True):
+    """End every replica of a pool now. What ran is queued again, and fresh replicas start where work is left."""
+
+    pool: str
+
+
 class Tick(_Message, frozen=True):
     """Time has passed."""
 
 
-Event = OpenPool | Submit | ReplicaReady | ReplicaHeard | ReplicaUnfit | ReplicaLost | Finished | Abort | Drain | Tick
+Event = (
+    OpenPool
+    | Submit
+    | ReplicaReady
+    | ReplicaHeard
+    | ReplicaUnfit
+    | ReplicaLost
+    | Finished
+    | Abort
+    | Drain
+    | StopPool
+    | Tick
+)
 
 
 # commands
