@@ -65,6 +65,7 @@ def test_a_replica_that_is_stopped_before_it_can_start_is_forgotten() -> None:
 
 def test_the_state_of_a_pool() -> None:
     bench = Bench()
+
     def state() -> str:
         return bench.pools.stats(bench.now)[0].state
 

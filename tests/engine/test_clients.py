@@ -145,7 +145,8 @@ def test_what_cannot_be_started_ends_at_once(talk: Talk) -> None:
     assert "has not declared" in ended.failure.message
     talk.engine.clients.refuse()
     client.say(frames.Declare(1, TASK), START)
-    (ended,) = client.hear(1)
+    ending, ended = client.hear(2)
+    assert ending == frames.Ending()
     assert "the service ends" in ended.failure.message
     client.close()
 

@@ -1,7 +1,7 @@
 """Clients: scripts and commands of other processes, on connections of their own.
 
-What a client starts goes on when the client goes away; what becomes of it is then told to nobody. A client is whoever
-may open the socket: it can do what the owner of the engine can, so replicas never get to see that socket.
+What a client starts goes on when the client goes away; others may attach to it, and whoever is attached is told. A
+client is whoever may open the socket: it can do what the owner of the engine can, so replicas never see that socket.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from samovar.engine.links import Link
 from samovar.engine.work import Outcome, Run
 from samovar.model import Failure, Phase, TaskSpec
 from samovar.wire import frames
+from samovar.wire.blobs import share
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
@@ -25,12 +27,37 @@ UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task 
 SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
 
+NOTHING_WRITTEN = "the service keeps no journal: what has ended is not known"
+
+
+class Recalled:
+    """What is written down of a run. ``task`` is "" when nothing is, ``outcome`` None when it has not ended here."""
+
+    def __init__(self, task: str = "", outcome: Outcome | None = None, reason: str = "") -> None:
+        self.task = task
+        self.outcome = outcome
+        self.reason = reason
+
+
+class Archive(Protocol):
+    """What is written down, for clients. It is read outside of the turn; answers are called in one, later."""
+
+    def find(self, query: bytes, answer: Callable[[bytes, str], None]) -> None:
+        """Answers a page, or why there is none."""
+        ...
+
+    def recall(self, run: str, answer: Callable[[Recalled], None]) -> None:
+        """Answers how a run has ended."""
+        ...
+
 
 class Clients:
     def __init__(self, engine: Engine) -> None:
         self.on_shutdown: Callable[[float], None] | None = None  # takes the grace, in seconds
+        self.archive: Archive | None = None
         self.driver = ""  # its name, for people
         self._refusing = False
+        self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -38,9 +65,13 @@ class Clients:
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Declare: self._declared,
             frames.Start: self._start,
+            frames.Attach: self._attach,
             frames.Abort: self._abort,
             frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
+            frames.AskActions: self._ask_actions,
+            frames.Find: self._find,
+            frames.Control: self._control,
             frames.Shutdown: self._shutdown,
         }
 
@@ -53,15 +84,30 @@ class Clients:
             if handler is None:
                 link.close()
                 return
-            handler(link, frame)
+            if self._held is not None and handler in (self._start, self._attach, self._abort_run):
+                self._held.append((link, frame))
+            else:
+                handler(link, frame)
 
     def left(self, link: Link) -> None:
         for starter in self._links.pop(link, {}).values():
-            starter.link = None
+            starter.watchers = tuple(watcher for watcher in starter.watchers if watcher[0] is not link)
+
+    def hold(self) -> None:
+        """Runs of an engine before are about to be taken up: who asks for a run has to wait, until ``release``."""
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for link, frame in held:
+            if link in self._links:
+                self._on_frame[type(frame)](link, frame)
 
     def refuse(self) -> None:
-        """Nothing new is started from here on."""
+        """Nothing new is started from here on, and the service ends soon."""
         self._refusing = True
+        for link in self._links:
+            self._engine.send(link, frames.Ending())
 
     def note(self, text: str) -> None:
         """A line of progress, to all."""
@@ -80,6 +126,10 @@ class Clients:
         link.is_known = True
         self._links[link] = {}
         self._engine.send(link, frames.Joined(os.getpid(), self._engine.blobs, self.driver, self._started_at))
+        if self._refusing:
+            self._engine.send(link, frames.Ending())
+
+    # runs
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
@@ -92,14 +142,14 @@ class Clients:
                 self._engine.discard(frame.blobs)
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
-        starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)
+        starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, task.name, (link, frame.call))
         run = Run(frame.name, frame.context, starter)
         self._runs[frame.name] = starter
         starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
 
     def resume(self, started: RunStarted, recalled: dict[str, Settled]) -> None:
-        """Start a run again that another engine could not end; nobody waits for it."""
-        starter = self._runs[started.run] = RemoteStarter(self, started.run)
+        """Start a run again that another engine could not end; nobody waits for it yet."""
+        starter = self._runs[started.run] = RemoteStarter(self, started.run, started.task.name)
         run = Run(started.run, started.context, starter)
         run.recalled = recalled
         starter.action = self._engine.start(started.task, started.inputs, (), run)
@@ -121,51 +171,118 @@ class Clients:
             return Failure("user", "InitializationError", f"a run named {name!r} is on its way; choose another name")
         return SLOW_DOWN if self._engine.is_slow else None
 
+    def _attach(self, link: Link, frame: frames.Attach) -> None:
+        starter = self._runs.get(frame.name)
+        if starter is not None:
+            starter.watchers += ((link, frame.call),)
+            self._links[link][frame.call] = starter
+            self._engine.send(link, frames.Attached(frame.call, starter.task, starter.is_running))
+        elif self.archive is not None:
+            self.archive.recall(frame.name, partial(self._recalled, link, frame))
+        else:
+            self._engine.send(link, frames.Attached(frame.call))
+
+    def _recalled(self, link: Link, frame: frames.Attach, known: Recalled) -> None:
+        outcome = known.outcome
+        if link not in self._links:
+            self._engine.discard(outcome.blobs if outcome is not None else ())
+        elif outcome is not None:
+            self._engine.send(link, frames.Attached(frame.call, known.task, True))
+            self._engine.send(link, _ended(frame.call, outcome))
+        elif frame.name in self._runs:  # it has been started meanwhile
+            self._attach(link, frame)
+        else:
+            self._engine.send(link, frames.Attached(frame.call, reason=known.reason))
+
     def _abort(self, link: Link, frame: frames.Abort) -> None:
         starter = self._links[link].get(frame.call)
         if starter is not None:
             self._engine.abort(starter.action, frame.reason)
 
     def _abort_run(self, link: Link, frame: frames.AbortRun) -> None:
-        self._engine.send(link, frames.Aborting(frame.call, self.abort_run(frame.name, frame.reason)))
+        if frame.number:
+            found = self._engine.abort_one(frame.name, frame.number, frame.reason)
+        else:
+            found = self.abort_run(frame.name, frame.reason)
+        self._engine.send(link, frames.Aborting(frame.call, found))
+
+    def tell(self, starter: RemoteStarter, frame_of: Callable[[int], Any]) -> None:
+        for link, call in starter.watchers:
+            self._engine.send(link, frame_of(call))
+
+    def ended(self, starter: RemoteStarter, outcome: Outcome) -> None:
+        """The result goes to the first, and as files of their own to all others."""
+        self._runs.pop(starter.name, None)
+        if not starter.watchers:
+            self._engine.discard(outcome.blobs)
+        for place, (link, call) in enumerate(starter.watchers):
+            self._engine.send(link, _ended(call, self._shared(outcome) if place else outcome))
+            self._links[link].pop(call, None)
+
+    def _shared(self, outcome: Outcome) -> Outcome:
+        """For one more client, as whoever reads the files of a result removes them."""
+        try:
+            files = tuple(share(self._engine.blobs, name) for name in outcome.blobs)
+        except OSError as error:
+            text = f"the run has ended, but its result could not be shared: {error.strerror or error}"
+            return Outcome(Phase.FAILED, b"", (), Failure("system", "RuntimeSystemError", text))
+        return Outcome(outcome.phase, outcome.body, files, outcome.failure)
+
+    # what else is asked
 
     def _ask(self, link: Link, frame: frames.Ask) -> None:
-        self._engine.send(link, frames.Standing(frame.call, tuple(self._engine.stats())))
+        replicas = tuple(self._engine.replicas()) if frame.replicas else ()
+        self._engine.send(link, frames.Standing(frame.call, tuple(self._engine.stats()), replicas))
+
+    def _ask_actions(self, link: Link, frame: frames.AskActions) -> None:
+        self._engine.send(link, frames.Actions(frame.call, *self._engine.underway(frame)))
+
+    def _find(self, link: Link, frame: frames.Find) -> None:
+        def found(page: bytes, problem: str) -> None:
+            if link in self._links:
+                self._engine.send(link, frames.Found(frame.call, page, problem))
+
+        if self.archive is None:
+            found(b"", NOTHING_WRITTEN)
+        else:
+            self.archive.find(frame.query, found)
+
+    def _control(self, link: Link, frame: frames.Control) -> None:
+        self._engine.send(link, frames.Controlled(frame.call, *self._engine.control(frame)))
 
     def _shutdown(self, link: Link, frame: frames.Shutdown) -> None:
         if self.on_shutdown is not None:
             self.on_shutdown(frame.grace)
 
-    def tell(self, starter: RemoteStarter, frame: Any) -> None:
-        if starter.link is not None:
-            self._engine.send(starter.link, frame)
 
-    def ended(self, starter: RemoteStarter, outcome: Outcome) -> None:
-        self._runs.pop(starter.name, None)
-        if starter.link is None:
-            self._engine.discard(outcome.blobs)
-            return
-        self.tell(starter, frames.Ended(starter.call, outcome.phase, outcome.body, outcome.blobs, outcome.failure))
-        self._links[starter.link].pop(starter.call, None)
+def _ended(call: int, outcome: Outcome) -> frames.Ended:
+    return frames.Ended(call, outcome.phase, outcome.body, outcome.blobs, outcome.failure)
+
+
+Watcher = tuple[Link, int]
+"""A client, and its name for the run."""
 
 
 class RemoteStarter:
-    """Tells a client of its run, as ``samovar.engine.work.Starter``, as long as it is there."""
+    """Tells clients of a run, as ``samovar.engine.work.Starter``, for as long as they are there."""
 
-    __slots__ = ("_clients", "action", "call", "link", "name")
+    __slots__ = ("_clients", "action", "is_running", "name", "task", "watchers")
 
-    def __init__(self, clients: Clients, name: str, link: Link | None = None, call: int = 0) -> None:
+    def __init__(self, clients: Clients, name: str, task: str, *watchers: Watcher) -> None:
         self.name = name
-        self.link = link
-        self.call = call
+        self.task = task
         self.action = 0
+        self.is_running = False
+        self.watchers: tuple[Watcher, ...] = watchers
         self._clients = clients
 
     def running(self) -> None:
-        self._clients.tell(self, frames.Running(self.call))
+        self.is_running = True
+        self._clients.tell(self, frames.Running)
 
     def logged(self, label: str, stream: str, text: str) -> None:
-        self._clients.tell(self, frames.Line(label, stream, text))
+        line = frames.Line(label, stream, text)
+        self._clients.tell(self, lambda _: line)
 
     def ended(self, outcome: Outcome) -> None:
         self._clients.ended(self, outcome)

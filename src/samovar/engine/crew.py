@@ -15,11 +15,12 @@ from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, Repli
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
 from samovar.entries import Change
-from samovar.model import Environment, Exit, Failure, PoolStats
+from samovar.model import Environment, Exit, Failure, PoolStats, ReplicaStats
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
+    from samovar.engine.work import Work
 
 STALLED = 2.0  # seconds for which an event loop has not answered
 
@@ -47,6 +48,17 @@ class Crew:
         """With a note where a task keeps its replica from answering."""
         stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
         return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
+
+    def describe(self, replicas: list[ReplicaStats], works: dict[int, Work]) -> list[ReplicaStats]:
+        """With what is known from their own words, and what they run."""
+        return [self._described(replica, works) for replica in replicas]
+
+    def _described(self, replica: ReplicaStats, works: dict[int, Work]) -> ReplicaStats:
+        runs = tuple(works[action].label for action in replica.actions if action in works)
+        link = self.links.get(replica.name)
+        if link is None:
+            return replica._replace(runs=runs)
+        return replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
 
     # what the core commands
 
@@ -78,7 +90,7 @@ class Crew:
             self._engine.refuse(link, reason)
             return
         link.is_known = True
-        link.replica = hello.replica
+        link.replica, link.pid = hello.replica, hello.pid
         self.links[hello.replica] = link
         del self._tokens[hello.replica]
         environment = self._engine.environments[pool_of(hello.replica)]
@@ -93,7 +105,7 @@ class Crew:
         self._engine.handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
 
     def beat(self, link: Link, frame: frames.Beat) -> None:
-        link.lag = frame.lag
+        link.lag, link.rss = frame.lag, frame.rss
         self._engine.handle(ReplicaHeard(link.replica))
 
     def fell_silent(self, link: Link) -> None:

@@ -31,15 +31,16 @@ from samovar.core.messages import (
     Tick,
 )
 from samovar.core.pools import LEASE, Pools
+from samovar.engine import survey
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
 from samovar.engine.scribe import Scribe
-from samovar.engine.work import Outcome, Run, Work
+from samovar.engine.work import Logbook, Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import RUNNING, Environment, Phase, PoolStats, TaskSpec
+from samovar.model import RUNNING, Environment, Phase, PoolStats, ReplicaStats, TaskSpec, Underway
 from samovar.wire import frames
 from samovar.wire.blobs import adopt
 
@@ -69,6 +70,7 @@ class Engine:
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
+        self.logbook: Logbook | None = None
         self._scribe = scribe
         self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
@@ -103,6 +105,30 @@ class Engine:
         """Every pool; a note where something keeps it from its work."""
         return self.crew.annotate(self._pools.stats(time.monotonic()))
 
+    def replicas(self) -> list[ReplicaStats]:
+        """Every replica, with some of what it runs."""
+        return self.crew.describe(self._pools.replica_stats(time.monotonic()), self._works)
+
+    def underway(self, ask: frames.AskActions) -> tuple[tuple[Underway, ...], int]:
+        """A part of the actions that are queued or run, and before which number to go on."""
+        return survey.underway(self._works, self._pools.actions, ask)
+
+    def control(self, order: frames.Control) -> tuple[str, str]:
+        """Change a pool by hand. Gives its name, and why nothing was changed.
+
+        What a script says of its pool is kept beside it: a script that says the same again changes nothing.
+        """
+        pool, problem = survey.pool_named(self.environments, order.pool)
+        if problem:
+            return "", problem
+        try:
+            event = survey.event_of(order, pool, self._pools.pools[pool].settings)
+        except ValueError as error:
+            return pool, str(error)
+        self.note(pool, Change.SCALED, "", f"{order.verb} by hand")
+        self.handle(event)
+        return pool, ""
+
     # what a script asks for
 
     def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
@@ -115,6 +141,14 @@ class Engine:
 
     def abort(self, action: int, reason: str) -> None:
         self.handle(Abort(action, reason))
+
+    def abort_one(self, run: str, action: int, reason: str) -> bool:
+        """One action of a run, with everything below it. False: it is not on its way."""
+        work = self._works.get(action)
+        if work is None or work.run.name != run or work.phase.is_terminal:
+            return False
+        self.abort(action, reason)
+        return True
 
     def abort_all(self, reason: str) -> None:
         """Abort every run."""
@@ -184,7 +218,7 @@ class Engine:
 
     def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
-        if known is not None:
+        if known is not None and known[1] in self.environments:  # a pool that was drained is forgotten
             return known[1]
         name = self._open_pool(task.environment, run)
         if not task.environment.scope:
@@ -278,6 +312,8 @@ class Engine:
         work = link.running.get(frame.epoch)
         if work is not None:
             work.run.starter.logged(work.label, frame.stream, frame.text)
+            if self.logbook is not None:
+                self.logbook.put(work, frame.stream, frame.text)
         else:
             self._on_log(link.replica, frame.stream, frame.text)
 
@@ -334,6 +370,8 @@ class Engine:
                 self.handle(Drain(pool))
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
+            if self.logbook is not None:
+                self.logbook.ended(work.run.name)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 
     def _cancel(self, command: Cancel) -> None:

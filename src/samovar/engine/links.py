@@ -37,6 +37,8 @@ class Link:
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
+        self.pid = 0  # as a replica sees itself
+        self.rss = 0  # bytes, at its last sign of life
         self.lag = 0.0  # seconds for which its event loop has not answered
         self.outbox: list[Any] = []  # frames of this turn
         self._hub = hub

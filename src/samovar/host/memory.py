@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from samovar import errors
 from samovar.engine.scribe import ROOT, Scribe
-from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
+from samovar.entries import Entry, Health, Keep, RunEnded, RunQuery, RunStarted
 from samovar.host.station import Station
 from samovar.journal.choice import open_journal
 from samovar.model import Phase
@@ -34,7 +34,8 @@ class Memory:
         self._trouble = ""
         self._station: Station | None = None
         self._closing = threading.Event()
-        self._journal = open_journal(where, self._changed, self._refused)
+        self.on_pruned: Callable[[], None] = lambda: None
+        self.journal = self._journal = open_journal(where, self._changed, self._refused)
         self.scribe = Scribe(self._journal, ENGINE)
 
     def resume(self, station: Station) -> None:
@@ -55,6 +56,10 @@ class Memory:
                     station.engine.flush()
         threading.Thread(target=self._prune, name="samovar-prune", daemon=True).start()
 
+    def knows(self, run: str) -> bool:
+        """Whether the run is written down."""
+        return bool(self._journal.find(RunQuery(run=run)).items)
+
     def close(self) -> None:
         self._closing.set()
         try:
@@ -71,6 +76,7 @@ class Memory:
             try:
                 gone = self._journal.prune(KEEP)
                 self._journal.prune(KEEP, swept=gone)  # blobs lie on a tmpfs and have gone with their engine
+                self.on_pruned()
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.host.archive import Archive
+from samovar.host.logbook import Logbook
 from samovar.host.memory import Memory
 from samovar.host.remote import RemoteHost
 from samovar.host.station import Station
@@ -48,18 +50,28 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         scribe = memory.scribe if memory is not None else None
         station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
         ending = _Ending()
-        station.engine.clients.driver = station.driver
-        station.engine.clients.on_shutdown = ending.ask
+        clients = station.engine.clients
+        logbook = station.engine.logbook = Logbook(config.logs_folder(), say)
+        archive = Archive(memory.journal if memory else None, logbook, station.turn, station.engine.flush)
+        clients.archive = archive
+        clients.driver = station.driver
+        clients.on_shutdown = ending.ask
+        clients.hold()
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         try:
             if memory is not None:
+                memory.on_pruned = lambda: logbook.forget(memory.knows)
                 memory.resume(station)
+            with station.turn:
+                clients.release()
+                station.engine.flush()
             grace = ending.wait()
             with station.turn:
-                station.engine.clients.refuse()
+                clients.refuse()
+                station.engine.flush()
             if station.engine.is_busy:
                 say(f"finishing what runs, for at most {grace:g} s; once more ends it at once")
             ending.until(lambda: not station.engine.is_busy, grace)
@@ -68,6 +80,8 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             with station.turn:
                 station.engine.fall_silent()
             station.close(0.5)
+            archive.close()
+            logbook.close()
             if memory is not None:
                 memory.close()
         say("ended")
