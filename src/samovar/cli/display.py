@@ -210,18 +210,6 @@ class Screen(Display):
         return Group(head, table, *notes)
 
 
-def pool_table(pools: Sequence[PoolStats]) -> str:
-    """The pools as plain text, a line each."""
-    rows = [("POOL", "REPLICAS", "SLOTS", "QUEUED", "DONE", "FAILED", "COLD/WARM", "NOTE")]
-    for pool in pools:
-        replicas = f"{pool.ready} ready" + (f", {pool.starting} starting" if pool.starting else "")
-        figures = (f"{pool.active}/{pool.slots}", str(pool.queued), str(pool.done), str(pool.failed))
-        rows.append((pool.name, replicas, *figures, f"{pool.cold}/{pool.warm}", pool.note))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
-
-
 def choose(progress: bool, logs: bool) -> Display:
     """The display that suits stderr."""
     if not progress:

@@ -12,6 +12,9 @@ import samovar
 
 try:
     import click
+
+    from samovar.cli.commands import abort, get, logs, pool, serve, start, status, stop
+    from samovar.cli.params import ENDPOINT, RUN
 except ModuleNotFoundError as missing:  # the base install is for user images and has no command
     raise SystemExit("samovar's command needs more than the base install: pip install 'samovar[engine]'") from missing
 
@@ -57,13 +60,8 @@ def cli() -> None:
     help="What replicas are: processes, containers of Podman or Docker, or what each image needs (auto).  "
     "[default: SAMOVAR_DRIVER, the config file, auto]",
 )
-@click.option(
-    "--endpoint",
-    default=None,
-    metavar="SOCKET",
-    help="The Unix socket of the service to use; none: an engine of its own.  "
-    "[default: SAMOVAR_ENDPOINT, the config file, the service of this user where it runs]",
-)
+@ENDPOINT
+@click.option("-d", "--detach", is_flag=True, help="Leave the run to the service, and print its name.")
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
     "--context",
@@ -91,12 +89,44 @@ def run(
     TASK with their types and defaults. In FILE, `import flyte` gives samovar.
 
     The result goes to stdout; progress, the logs of tasks and errors go to stderr. Exit status: 0, 1 if the
-    task failed, 2 for bad input, 130 after Ctrl-C (it aborts the run and stops every replica; a second one
-    does not wait).
+    task failed, 2 for bad input, 130 after Ctrl-C (it aborts the run, and stops every replica of an engine of its
+    own; a second one does not wait).
+
+    With --detach the run is the service's: its name goes to stdout, and `samovar attach`, `samovar logs -f` and
+    `samovar abort` take it.
     """
     from samovar.cli import run as command  # only here: keep `samovar --help` light
 
     command.run_command(context, file, rest, command.RunOptions.of(options))
+
+
+@cli.command("attach", short_help="Show a run of the service until it ends, and its result.")
+@ENDPOINT
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the result is written to stdout; json: the outputs alone.",
+)
+@click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
+@click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print from now on, on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")
+@click.option(
+    "--code", default="", metavar="FILE", help="The Python file of the run, where its result is of a class of its own."
+)
+@RUN
+@click.pass_context
+def attach(context: click.Context, /, run: str, code: str, **options: object) -> None:
+    """Show RUN as `samovar run` does, whoever has started it. What it has printed so far is in `samovar logs RUN`.
+
+    Of a run that has ended already the result, or the error, comes at once. Exit status: 0, 1 if the task failed, 2 if
+    there is no such run, 130 after Ctrl-C, which leaves the run as it is.
+    """
+    from samovar.cli import attach as command  # only here: keep `samovar --help` light
+
+    command.attach_command(context, run, code, options)
 
 
 @cli.group("images", short_help="Build, list and remove the images of containers.")
@@ -152,99 +182,25 @@ def prune_images(bases: bool) -> None:
     command.prune_images(bases)
 
 
-DRIVER = click.option(
-    "--driver",
-    type=click.Choice(["auto", "process", "container"]),
-    default=None,
-    help="What replicas are.  [default: SAMOVAR_DRIVER, the config file, auto]",
-)
+@cli.command("completion", short_help="Print the script that completes commands in a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what lets SHELL complete commands, options, and the names of runs and pools.
 
-
-@cli.command("serve", short_help="Keep pools for the scripts of this user, in the foreground.")
-@DRIVER
-def serve(driver: str | None) -> None:
-    """Keep pools for all scripts and commands of this user on this machine, until Ctrl-C or SIGTERM.
-
-    While it runs, `samovar run` and scripts use its pools, which stay warm between them. What runs when it is told to
-    end has 10 seconds; a second signal does not wait.
+    \b
+    bash:  eval "$(samovar completion bash)"        in ~/.bashrc
+    zsh:   eval "$(samovar completion zsh)"         in ~/.zshrc, after compinit
+    fish:  samovar completion fish > ~/.config/fish/completions/samovar.fish
     """
-    from samovar.cli import service  # only here and below: keep `samovar --help` light
+    from click.shell_completion import get_completion_class  # only here: nothing else needs it
 
-    service.serve(driver or "")
-
-
-@cli.command("start", short_help="The same in the background.")
-@DRIVER
-def start(driver: str | None) -> None:
-    """Start the service of `samovar serve` in the background, if it does not run."""
-    from samovar.cli import service
-
-    service.start(driver or "")
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "samovar", "_SAMOVAR_COMPLETE").source())
 
 
-@cli.command("stop", short_help="End the service.")
-@click.option("--grace", default=10.0, show_default=True, help="Seconds that what runs has to end; then it is aborted.")
-def stop(grace: float) -> None:
-    """End the service, and with it its pools."""
-    from samovar.cli import service
-
-    service.stop(grace)
-
-
-@cli.command("status", short_help="Show whether the service runs, and its pools.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.pass_context
-def status(context: click.Context, output: str) -> None:
-    """Show whether the service runs, and its pools. Exit status: 0, or 3 where none runs."""
-    from samovar.cli import service
-
-    service.status(context, output)
-
-
-PHASES = click.Choice(["running", "succeeded", "failed", "aborted", "timed_out"])
-OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-LIMIT = click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
-TASK = click.option("--task", default="", help="Of this task, as environment.function.")
-
-
-@cli.group("get")
-def get() -> None:
-    """Show runs and actions that the service has written down."""
-
-
-@get.command("runs")
-@click.option("--phase", type=PHASES, default=None, help="In this phase.")
-@TASK
-@LIMIT
-@OUTPUT
-def get_runs(phase: str | None, task: str, limit: int, output: str) -> None:
-    """List runs, the newest first."""
-    from samovar.cli import get as command  # only here and below: keep `samovar --help` light
-
-    command.runs(phase, task, limit, output)
-
-
-@get.command("actions")
-@click.argument("run", metavar="RUN")
-@click.option("--phase", type=PHASES, default=None, help="In this phase.")
-@TASK
-@LIMIT
-@OUTPUT
-def get_actions(run: str, phase: str | None, task: str, limit: int, output: str) -> None:
-    """List the actions of RUN that have ended, the newest first: where their time went, and what failed."""
-    from samovar.cli import get as command
-
-    command.actions(run, phase, task, limit, output)
-
-
-@cli.command("abort", short_help="Abort a run of the service.")
-@click.argument("run", metavar="RUN")
-@click.option("--reason", default="aborted by hand", show_default=True)
-def abort(run: str, reason: str) -> None:
-    """Abort RUN, whoever has started it, with everything below it."""
-    from samovar.cli import get as command
-
-    command.abort(run, reason)
+for command in (serve, start, stop, status, get, logs, abort, pool):
+    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,7 +19,21 @@ from samovar.cli import values
 from samovar.cli.script import BadInput
 
 RUN_OPTIONS = frozenset(
-    {"-o", "--output", "--name", "--context", "--no-progress", "--log", "--no-log", "-q", "--quiet"}
+    [
+        "-o",
+        "--output",
+        "-d",
+        "--detach",
+        "--driver",
+        "--endpoint",
+        "--name",
+        "--context",
+        "--no-progress",
+        "--log",
+        "--no-log",
+        "-q",
+        "--quiet",
+    ]
 )
 
 

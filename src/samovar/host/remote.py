@@ -329,6 +329,13 @@ def _failed(text: str) -> Outcome:
     return Outcome(Phase.FAILED, b"", (), Failure("system", "RuntimeSystemError", text))
 
 
+def no_answer(address: str, error: OSError) -> errors.InitializationError:
+    return errors.InitializationError(
+        "InitializationError",
+        f"no service answers at {address}: {error.strerror or error}; start one with `samovar start`",
+    )
+
+
 class RemoteHost(Host):
     """OSError: nobody listens at ``address``. InitializationError: who does is no service that this process can use."""
 

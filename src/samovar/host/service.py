@@ -19,11 +19,13 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import config, errors
+from samovar.engine.engine import OnLog
 from samovar.host.archive import Archive
 from samovar.host.logbook import Logbook
 from samovar.host.memory import Memory
-from samovar.host.remote import RemoteHost
+from samovar.host.remote import RemoteHost, no_answer
 from samovar.host.station import Station
+from samovar.ports import Report
 
 GRACE = 10.0
 """Seconds that what runs has to end after SIGTERM."""
@@ -117,12 +119,30 @@ def find() -> RemoteHost | None:
     return None
 
 
+def at(endpoint: str, report: Report = lambda line: None, on_log: OnLog = lambda *log: None) -> RemoteHost | None:
+    """A connection to the service that is named here, or set, or else of this user; None: none runs.
+
+    InitializationError: none answers where one is named or set, or it cannot be used.
+    """
+    named = endpoint or config.load().endpoint
+    if named == config.NO_ENDPOINT:
+        return None
+    try:
+        return RemoteHost(named or str(config.socket_path()), report, on_log)
+    except OSError as error:
+        if not named:
+            return None
+        raise no_answer(named, error) from error
+
+
 def stop(service: RemoteHost, grace: float) -> bool:
     """End a service: what runs has ``grace`` seconds. False: it has not ended."""
     service.shut_down(grace)
     end = time.monotonic() + grace + START_SECONDS
     while not service.is_gone and time.monotonic() < end:
         time.sleep(_LOOK)
+    if service.engine.address != str(config.socket_path()):
+        return service.is_gone  # it is not for us to see its lock
     with contextlib.suppress(TimeoutError):
         _await_unlock(end)
         return True
