@@ -93,3 +93,16 @@ def test_the_figures_of_a_replica() -> None:
     assert (figures.pool, figures.state, figures.active, figures.parked, figures.slots) == ("p", "ready", 26, 1, 30)
     assert (figures.served, figures.age, figures.heard) == (28, 3.0, 3.0)
     assert figures.actions == (parent, child, *rest[:18])
+
+
+def test_a_drained_pool_that_is_wanted_again_is_none() -> None:
+    bench = Bench()
+    bench.pool(idle_ttl=10.0)
+    parent = bench.submit()
+    (replica,) = bench.started()
+    bench(ReplicaReady(replica))
+    bench(Drain("p"))
+    bench.submit(parent=parent)  # a part of what it had
+    assert bench.pools.pools["p"].drained
+    bench.submit()
+    assert not bench.pools.pools["p"].drained

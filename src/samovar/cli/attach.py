@@ -35,11 +35,12 @@ def _attach(name: str, settings: RunOptions) -> int:
     def open(view: display.Display) -> Host:
         return cast("Host", _service(settings, view))
 
-    def begin(host: Host) -> tuple[RunHandle, str]:
+    def begin(host: Host, view: display.Display) -> RunHandle:
         handle = cast("RemoteHost", host).attach(name)
-        return handle, handle.task
+        view.begin(handle.name, handle.task, is_ours=False)
+        return handle
 
-    return run.follow(open, begin, _detached, settings)
+    return run.follow(open, begin, _detached, settings, f"cannot attach to run {name}")
 
 
 def _detached(stop: Stopped, host: Host | None, handle: RunHandle | None, view: display.Display) -> None:

@@ -76,7 +76,7 @@ def status(context: click.Context, output: str, endpoint: str) -> None:
 RUN_PHASE = click.option(
     "--phase",
     type=click.Choice(["running", "succeeded", "failed", "aborted", "timed_out"]),
-    default="",
+    default=None,
     help="In this phase.",
 )
 ACTION_PHASE = click.option(
@@ -84,7 +84,7 @@ ACTION_PHASE = click.option(
     type=click.Choice(
         ["queued", "waiting_for_resources", "running", "succeeded", "failed", "aborted", "timed_out"],
     ),
-    default="",
+    default=None,
     help="In this phase.",
 )
 
@@ -105,11 +105,11 @@ def get() -> None:
 @OUTPUT
 @WATCH
 @ENDPOINT
-def get_runs(endpoint: str, output: str, watch: bool, **wanted: Any) -> None:
+def get_runs(endpoint: str, output: str, watch: bool, phase: str | None, **wanted: Any) -> None:
     """List runs, the newest first. The number of actions is known when a run has ended."""
     from samovar.cli import get as command  # only here and below: keep `samovar --help` light
 
-    command.runs(command.Wanted(**wanted), endpoint, output, watch)
+    command.runs(command.Wanted(phase=phase or "", **wanted), endpoint, output, watch)
 
 
 @get.command("actions")
@@ -123,14 +123,14 @@ def get_runs(endpoint: str, output: str, watch: bool, **wanted: Any) -> None:
 @OUTPUT
 @WATCH
 @ENDPOINT
-def get_actions(endpoint: str, output: str, watch: bool, **wanted: Any) -> None:
+def get_actions(endpoint: str, output: str, watch: bool, phase: str | None, **wanted: Any) -> None:
     """List the actions of RUN, or of all runs: where their time went, and what failed.
 
     Those that are queued or run come first, the newest at the top; then those that have ended, the last one first.
     """
     from samovar.cli import get as command
 
-    command.actions(command.Wanted(**wanted), endpoint, output, watch)
+    command.actions(command.Wanted(phase=phase or "", **wanted), endpoint, output, watch)
 
 
 @get.command("pools")

@@ -137,20 +137,23 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         opened = open_host(report=view.report, on_log=view.log, driver=settings.driver, endpoint=settings.endpoint)
         return cast("Host", opened)
 
-    def begin(host: Host) -> tuple[RunHandle, str]:
-        return host.start(task, inputs, settings.name, context), task.name
+    def begin(host: Host, view: display.Display) -> RunHandle:
+        handle = host.start(task, inputs, settings.name, context)
+        view.begin(handle.name, task.name)
+        return handle
 
     return follow(open, begin, _interrupt, settings)
 
 
 def follow(
     open: Callable[[display.Display], Host],
-    begin: Callable[[Host], tuple[RunHandle, str]],
+    begin: Callable[[Host, display.Display], RunHandle],
     stopped: Callable[[Stopped, Host | None, RunHandle | None, display.Display], None],
     settings: RunOptions,
+    otherwise: str = "the run could not start",
 ) -> int:
-    """Show a run until it ends, write its result; gives the exit status. ``begin`` gives the run and its task's name,
-    ``stopped`` is what a signal does.
+    """Show a run until it ends, write its result; gives the exit status. ``stopped`` is what a signal does,
+    ``otherwise`` what is said where there is no run.
     """
     view = display.choose(settings.progress, settings.logs)
     host: Host | None = None
@@ -158,14 +161,13 @@ def follow(
     try:
         host = open(view)
         pools = Pools(host)
-        handle, task = begin(host)
-        view.begin(handle.name, task)
+        handle = begin(host, view)
         result = _watch(pools, handle, view)
     except Stopped as stop:
         stopped(stop, host, handle, view)
         return stop.status
     except Exception as error:
-        status = failed(error, handle.name if handle is not None else "", view)
+        status = failed(error, handle.name if handle is not None else "", view, otherwise)
         _close(host, view)
         return status
     try:
@@ -262,7 +264,7 @@ def _interrupt(stop: Stopped, host: Host | None, handle: RunHandle | None, view:
             last.cancel()
 
 
-def failed(error: Exception, run: str, view: display.Display) -> int:
+def failed(error: Exception, run: str, view: display.Display, otherwise: str = "the run could not start") -> int:
     """Say why, the user's frames first."""
     view.close()
     text = getattr(error, "traceback_text", "")
@@ -272,7 +274,7 @@ def failed(error: Exception, run: str, view: display.Display) -> int:
     code = getattr(error, "code", name)
     worker = getattr(error, "worker", None)
     lines = [text.rstrip()] if text else []
-    what = f"run {run} failed" if run else "the run could not start"
+    what = f"run {run} failed" if run else otherwise
     where = f" (on {worker})" if worker else ""
     lines.append(f"samovar: {what}: {name if code == name else f'{name}: {code}'}: {error}{where}")
     view.say("\n".join(lines))

@@ -77,7 +77,7 @@ class Abort(_Message, frozen=True):
 class Drain(_Message, frozen=True):
     """Stop a pool for good when its work is done: nothing new is started for it unless work remains.
 
-    When it has been empty for its idle_ttl it is forgotten.
+    When it has been empty for its idle_ttl it is forgotten. A new root action takes the word back.
     """
 
     pool: str

@@ -114,6 +114,8 @@ class Pools:
         if event.parent and (parent is None or parent.execution is None):
             self._out += (Settle(event.action, Phase.ABORTED, failure=ABORTED), Deliver(event.action))
             return
+        if parent is None:
+            pool.drained = False  # somebody wants it again
         action = self.actions[event.action] = Action(event.action, pool, parent, event.retry, event.timeouts)
         if parent is not None and parent.execution is not None:
             if parent.children is None:

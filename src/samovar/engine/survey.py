@@ -114,5 +114,7 @@ def event_of(order: frames.Control, pool: str, settings: PoolSettings) -> Event:
         return StopPool(pool)
     low, high = order.min_replicas, order.max_replicas
     if not (0 <= low <= high and high >= 1):
-        raise ValueError(f"{low} to {high} replicas: a pool has at least 0 to 1, and no fewer at most than at least")
+        raise ValueError(
+            f"{low} to {high} replicas: a pool may have 1 or more at most, and no more at least than at most"
+        )
     return OpenPool(pool, msgspec.structs.replace(settings, min_replicas=low, max_replicas=high))
