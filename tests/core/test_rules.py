@@ -564,6 +564,21 @@ def test_abort_takes_everything_below() -> None:
         assert bench.said.count(Deliver(action)) == 1
 
 
+def test_what_an_attempt_has_called_is_superseded_by_the_next() -> None:
+    bench = Bench()
+    bench.pool(ready=2, concurrency=4)
+    root = bench.submit(retry=Retry(1))
+    child = bench.submit(parent=root)
+    below = bench.submit(parent=child)
+    bench(Finished(bench.epoch(root), BOOM))
+    assert bench.settled(child).superseded
+    assert bench.settled(below).superseded
+    again = bench.submit(parent=root)
+    bench(Abort(root))
+    assert not bench.settled(again).superseded
+    assert not bench.settled(root).superseded
+
+
 def test_an_aborted_parent_that_waited_to_resume() -> None:
     bench = Bench()
     bench.pool(ready=1)

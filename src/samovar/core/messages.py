@@ -144,13 +144,15 @@ class Cancel(_Message, frozen=True):
 class Settle(_Message, frozen=True):
     """The action has its final phase. Exactly once for each action.
 
-    ``epoch`` is the attempt whose result counts (0: none did).
+    ``epoch`` is the attempt whose result counts (0: none did). ``superseded``: it was aborted with an attempt of its
+    parent, and the next attempt may ask for the same again.
     """
 
     action: int
     phase: Phase
     epoch: int = 0
     failure: Failure | None = None
+    superseded: bool = False
 
 
 class Deliver(_Message, frozen=True):

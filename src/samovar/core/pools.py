@@ -175,7 +175,7 @@ class Pools:
         """Its replica died under it. Only what held a slot can have killed it."""
         action = execution.action
         active = execution.hold is ACTIVE and not execution.replica.innocent
-        self._abort_children(action, now)
+        self._abort_children(action, now, superseded=True)
         verdict = action.lose(failure, alone) if active else None
         if verdict is None:
             action.pool.requeue(action, now, active and action.is_suspect)
@@ -260,7 +260,7 @@ class Pools:
         if not failure.recoverable or action.failures > action.retry.count:
             self._settle(action, phase, now, epoch, failure)
             return
-        self._abort_children(action, now)
+        self._abort_children(action, now, superseded=True)
         delay = action.retry.delay(action.failures)
         action.phase = Phase.WAITING_FOR_RESOURCES
         if delay > 0:
@@ -358,6 +358,10 @@ class Pools:
         self._resume(execution.replica)
 
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
+        self._leave(action, phase, now, failure)
+        self._out.append(Settle(action.id, phase, epoch, failure))
+
+    def _leave(self, action: Action, phase: Phase, now: float, failure: Failure | None) -> None:
         del self.actions[action.id]
         if action.phase is QUEUED:
             action.pool.queued -= 1
@@ -368,16 +372,15 @@ class Pools:
             action.pool.failed += 1
         if action.execution is not None:
             self._cancel(action.execution, now)
-        self._out.append(Settle(action.id, phase, epoch, failure))
 
-    def _abort_children(self, action: Action, now: float) -> None:
-        """Everything below; without recursion, as trees may be deep."""
+    def _abort_children(self, action: Action, now: float, superseded: bool = False) -> None:
+        """Everything below; without recursion, as trees may be deep. ``superseded``: the action itself goes on."""
         stack = list(action.children or ())
         action.children = None
         while stack:
             child = stack.pop()
-            self._end(child, Phase.ABORTED, now, 0, ABORTED)
-            self._out.append(Deliver(child.id))
+            self._leave(child, Phase.ABORTED, now, ABORTED)
+            self._out += (Settle(child.id, Phase.ABORTED, 0, ABORTED, superseded), Deliver(child.id))
             stack += child.children or ()
             child.children = None
 

@@ -355,7 +355,7 @@ class Engine:
             work.result_blobs = ()
         self.discard(work.blobs)
         if work.record is not None and self._scribe is not None:
-            self._scribe.settled(work, work.record)
+            self._scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)

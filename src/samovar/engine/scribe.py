@@ -28,11 +28,13 @@ ROOT = "root"
 class Record:
     """What is known of an action beside its outcome."""
 
-    __slots__ = ("attempts", "calls", "cold", "id", "parent", "queued", "replica", "started")
+    __slots__ = ("attempts", "calls", "cold", "forsaken", "id", "parent", "queued", "replica", "started")
 
-    def __init__(self, action: str, parent: str, queued: float) -> None:
+    def __init__(self, action: str, parent: Record | None, queued: float) -> None:
         self.id = action
         self.parent = parent
+        self.forsaken: dict[str, tuple[Settled, Record]] | None = None
+        """By id: what was aborted with an attempt, and is nobody's outcome unless no attempt asks for it again."""
         self.queued = queued
         self.started: float | None = None
         self.attempts = 0
@@ -56,7 +58,7 @@ class Scribe:
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
         now = self._clock()
-        work.record = Record(ROOT, "", now)
+        work.record = Record(ROOT, None, now)
         if is_new:
             run = work.run
             self._write(
@@ -67,7 +69,10 @@ class Scribe:
         """``parent`` calls a task."""
         called = hashlib.blake2b(f"{parent.id} {task.name} ".encode() + body, digest_size=12).hexdigest()
         times = parent.calls[called] = parent.calls.get(called, 0) + 1
-        return Record(f"{called}-{times}" if times > 1 else called, parent.id, self._clock())
+        record = Record(f"{called}-{times}" if times > 1 else called, parent, self._clock())
+        if parent.forsaken and (forsaken := parent.forsaken.pop(record.id, None)) is not None:
+            record.forsaken = forsaken[1].forsaken
+        return record
 
     def assigned(self, record: Record, replica: str, cold: bool) -> None:
         record.started = self._clock()
@@ -76,12 +81,26 @@ class Scribe:
         record.cold = cold
         record.calls.clear()
 
-    def settled(self, work: Work, record: Record) -> None:
+    def settled(self, work: Work, record: Record, superseded: bool) -> None:
+        entry = self._entry(work, record)
+        if superseded and record.parent is not None:
+            if record.parent.forsaken is None:
+                record.parent.forsaken = {}
+            record.parent.forsaken[record.id] = (entry, record)
+            return
+        self._write(entry)
+        left = [record]
+        while left:
+            for forsaken, below in (left.pop().forsaken or {}).values():
+                self._write(forsaken)
+                left.append(below)
+
+    def _entry(self, work: Work, record: Record) -> Settled:
         kept = not work.result_blobs  # what lies in files of this engine goes with it
-        entry = Settled(
+        return Settled(
             work.run.name,
             record.id,
-            record.parent,
+            record.parent.id if record.parent is not None else "",
             work.task.name,
             work.phase,
             record.queued,
@@ -94,7 +113,6 @@ class Scribe:
             result_blobs=work.result_blobs,
             failure=work.failure,
         )
-        self._write(entry)
 
     def ended(self, run: Run, phase: Phase) -> None:
         self._write(RunEnded(run.name, phase, self._clock(), run.actions))
