@@ -155,7 +155,7 @@ class Logbook:
         if missed:
             records.appendleft(_note_of(missed))
         count = len(records)
-        if not self._guarded(lambda: self._shelf.write(run, records)):
+        if not self._guarded(lambda: self._shelf.write(run, records), is_proof=True):
             self._miss(run, missed + len(records) - 1 if missed and len(records) == count else len(records))
         if len(told) < len(all_said):
             self._guarded(lambda: self._shelf.finish(run))
@@ -165,8 +165,8 @@ class Logbook:
         with self._missing:
             self._missed[run] = self._missed.get(run, 0) + count
 
-    def _guarded(self, work: Callable[[], None]) -> bool:
-        """False: the disk did not take it, which is said once."""
+    def _guarded(self, work: Callable[[], None], is_proof: bool = False) -> bool:
+        """False: the disk did not take it, which is said once. ``is_proof``: where it does, all is well again."""
         try:
             work()
         except OSError as error:
@@ -174,7 +174,7 @@ class Logbook:
                 self._trouble = str(error)
                 self._say(f"logs: what tasks print is not stored: {error}")
             return False
-        if self._trouble:
+        if self._trouble and is_proof:
             self._trouble = ""
             self._say("logs: what tasks print is stored again")
         return True
@@ -247,8 +247,8 @@ class _Shelf:
                 return
             path.unlink(missing_ok=True)
             self._total -= size
-            with contextlib.suppress(OSError):  # others are in it
-                path.parent.rmdir()
+            if not lines.segments(path.parent):
+                shutil.rmtree(path.parent, ignore_errors=True)
 
     def forget(self, is_kept: Callable[[str], bool]) -> None:
         for folder in self._folders():
@@ -258,12 +258,10 @@ class _Shelf:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _append(self, run: str, folder: Path, data: bytes) -> None:
-        known = self._current.get(run)
-        if known is None:
-            folder.mkdir(mode=0o700, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
             (folder / _NAME).write_text(run)
-            known = ((lines.segments(folder) or [0])[-1] + 1, 0)
-        segment, size = known
+        segment, size = self._current.get(run) or ((lines.segments(folder) or [0])[-1] + 1, 0)
         fd = os.open(lines.path_of(folder, segment), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             done = os.write(fd, data)
@@ -298,7 +296,7 @@ class _Shelf:
         self._total += packed.stat().st_size
 
     def _folders(self) -> list[Path]:
-        return [Path(entry.path) for entry in os.scandir(self.root) if entry.name.startswith("run-")]
+        return [Path(entry.path) for entry in os.scandir(self.root) if entry.name.startswith("run-") and entry.is_dir()]
 
     def _packed(self) -> Iterator[tuple[float, int, Path]]:
         """When it was written, its bytes, where it is."""
