@@ -10,9 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samovar.errors import ProtocolError
-from samovar.model import Bundle, Environment, Failure, TaskSpec
+from samovar.model import (
+    Bundle,
+    Environment,
+    Failure,
+    Phase,
+    PoolSettings,
+    PoolStats,
+    ReplicaStats,
+    TaskSpec,
+    Underway,
+)
 from samovar.wire import frames, session
-from samovar.wire.session import Session, engine_session, replica_session
+from samovar.wire.session import Session, client_session, engine_session, replica_session
 
 FAILURE = Failure("user", "ValueError", "no", "trace", False, "p-1", b"pickled")
 FROM_REPLICA = [
@@ -36,10 +46,43 @@ FROM_ENGINE = [
     frames.Answer(1, failure=FAILURE),
 ]
 
+POOL = PoolStats("p", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "note", "awake", PoolSettings(1, 2))
+REPLICA = ReplicaStats("p-1", "p", "ready", 1, 2, 3, 4, 5.0, 6.0, (7,), ("e.f r1-1",), 8, 9, 0.5)
+UNDERWAY = Underway(1, "r1", "root", "", "e.f", Phase.RUNNING, "p", 1, 2.0, None, "p-1", True)
+FROM_CLIENT = [
+    frames.Join(1, 7),
+    frames.Start(1, 2, "r1", b"body", ("blob",), {"a": "b"}),
+    frames.Attach(1, "r1"),
+    frames.Abort(1, "why"),
+    frames.AbortRun(1, "r1", "why", 3),
+    frames.Ask(1, replicas=True),
+    frames.AskActions(1, "r1", "e.f", "root", "running", "p", "p-1", 9, 10),
+    frames.Find(1, b"query"),
+    frames.Control(1, "p", "scale", 1, 2),
+    frames.Shutdown(1.0),
+]
+TO_CLIENT = [
+    frames.Joined(1, "/blobs", "process", 2.0),
+    frames.Refuse("no"),
+    frames.Running(1),
+    frames.Ended(1, Phase.FAILED, b"body", ("blob",), FAILURE),
+    frames.Attached(1, "e.f", True, "why"),
+    frames.Ending(),
+    frames.Aborting(1, True),
+    frames.Line("e.f r1-1", "stdout", "text"),
+    frames.Note("text"),
+    frames.Standing(1, (POOL,), (REPLICA,)),
+    frames.Actions(1, (UNDERWAY,), 9),
+    frames.Found(1, b"page", "problem"),
+    frames.Controlled(1, "p", "problem"),
+]
+
 
 def test_every_frame_survives_the_wire() -> None:
     assert engine_session().receive(Session.send(FROM_REPLICA)) == FROM_REPLICA
     assert replica_session().receive(Session.send(FROM_ENGINE)) == FROM_ENGINE
+    assert engine_session().receive(Session.send(FROM_CLIENT)) == FROM_CLIENT
+    assert client_session().receive(Session.send(TO_CLIENT)) == TO_CLIENT
 
 
 @given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 5))

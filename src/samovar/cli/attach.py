@@ -13,7 +13,7 @@ import click
 from samovar.cli import display, run, script
 from samovar.cli.run import Host, RunOptions, Stopped
 from samovar.entries import RunQuery
-from samovar.errors import BaseRuntimeError, InitializationError, JournalError
+from samovar.errors import BaseRuntimeError, InitializationError, JournalError, RuntimeSystemError
 from samovar.host import archive, service
 from samovar.host.handle import Handle
 from samovar.host.remote import RemoteHost
@@ -38,9 +38,30 @@ def _attach(name: str, settings: RunOptions) -> int:
     def begin(host: Host, view: display.Display) -> RunHandle:
         handle = cast("RemoteHost", host).attach(name)
         view.begin(handle.name, handle.task, is_ours=False)
-        return handle
+        return _Attached(handle)
 
     return run.follow(open, begin, _detached, settings, f"cannot attach to run {name}")
+
+
+class _Attached:
+    """A run whose result may be of a class that this process does not know."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.name = handle.name
+        self.future = handle.future
+        self.abort = handle.abort
+        self._handle = handle
+
+    @property
+    def phase(self) -> Phase:
+        return self._handle.phase
+
+    def wait(self, timeout: float | None = None) -> Any:
+        try:
+            return self._handle.wait(timeout)
+        except (ImportError, AttributeError) as error:
+            text = f"its result cannot be read here: {error}; `samovar attach --code FILE {self.name}` loads its code first"
+            raise RuntimeSystemError("RuntimeSystemError", text) from error
 
 
 def _detached(stop: Stopped, host: Host | None, handle: RunHandle | None, view: display.Display) -> None:
@@ -63,6 +84,10 @@ def detach(task: Task[Any, Any], inputs: dict[str, Any], settings: RunOptions) -
                 "InitializationError", "--detach leaves the run to the service, which has a driver: omit --driver"
             )
         host = _service(settings, view)
+        if settings.name and _is_written(host, settings.name):
+            raise InitializationError(
+                "InitializationError", f"a run named {settings.name!r} is recorded already; choose another name"
+            )
         handle = host.start(task, inputs, settings.name, dict(settings.context) if settings.context else None)
         _await_taken(host, handle)
     except BaseRuntimeError as error:
@@ -91,14 +116,21 @@ def _service(settings: RunOptions, view: display.Display) -> RemoteHost:
     return host
 
 
+def _is_written(host: RemoteHost, run: str) -> bool | None:
+    """Whether a run is written down; None: the service keeps nothing, or cannot read it now, and its word has to do."""
+    query = RunQuery(run=run)
+    try:
+        return bool(archive.unpack_page(query, host.find(archive.pack(query))).items)
+    except JournalError:
+        return None
+
+
 def _await_taken(host: RemoteHost, handle: Handle) -> None:
     """Return when the run is written down, or where none is kept in the service's hands. Raises what is in its way."""
     while not host.is_taken(handle):
         time.sleep(_LOOK)
-    query = archive.pack(RunQuery(run=handle.name))
-    with contextlib.suppress(JournalError):  # then its word has to do
-        while handle.outcome is None and not archive.unpack_page(RunQuery(), host.find(query)).items:
-            time.sleep(_LOOK)
+    while handle.outcome is None and _is_written(host, handle.name) is False:
+        time.sleep(_LOOK)
     outcome = handle.outcome
     if outcome is not None and outcome.failure is not None:
         refused = outcome.failure.code == "InitializationError"

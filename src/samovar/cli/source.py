@@ -18,6 +18,7 @@ from samovar.entries import ActionQuery, RunQuery
 from samovar.errors import JournalError
 from samovar.host import archive, service
 from samovar.host.archive import Query
+from samovar.host.lines import LogQuery
 from samovar.host.remote import RemoteHost
 from samovar.model import PoolStats, ReplicaStats, Underway
 from samovar.ports import Journal
@@ -56,6 +57,8 @@ class Source:
         host = self.host
         if host is not None:
             return archive.unpack_page(query, host.find(archive.pack(query)))
+        if isinstance(query, LogQuery):
+            return archive.answer(query, None, config.logs_folder())
         return archive.answer(query, self._written(), config.logs_folder())
 
     def newest(self, query: Any, limit: int, is_wanted: Callable[[Any], bool] = lambda item: True) -> list[Any]:
@@ -100,13 +103,16 @@ class Source:
                 return str(run.run)
         return ""
 
-    def _written(self) -> Journal | None:
+    def _written(self) -> Journal:
         if self._journal is None:
             from samovar.journal.choice import open_journal  # only here: who asks a service needs no database
 
             where = config.journal()
-            if where:
-                self._journal = open_journal(where)
+            if not where:
+                raise JournalError(
+                    "no service runs, and no journal is kept: SAMOVAR_JOURNAL or the config file says none"
+                )
+            self._journal = open_journal(where)
         return self._journal
 
 

@@ -76,7 +76,7 @@ def _described(work: Work, action: Action, wall: float) -> Underway:
         action.id,
         work.run.name,
         work.id,
-        record.parent if record is not None else "",
+        record.parent.id if record is not None and record.parent is not None else "",
         work.task.name,
         action.phase,
         work.pool,
