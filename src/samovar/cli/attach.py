@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from samovar.cli import display, run, script
-from samovar.cli.run import Host, RunOptions, Stopped
+from samovar.cli.run import Following, Host, RunOptions, Stopped
 from samovar.entries import RunQuery
 from samovar.errors import BaseRuntimeError, InitializationError, JournalError, RuntimeSystemError
 from samovar.host import archive, service
@@ -35,12 +35,12 @@ def _attach(name: str, settings: RunOptions) -> int:
     def open(view: display.Display) -> Host:
         return cast("Host", _service(settings, view))
 
-    def begin(host: Host, view: display.Display) -> RunHandle:
+    def begin(host: Host) -> tuple[RunHandle, str]:
         handle = cast("RemoteHost", host).attach(name)
-        view.begin(handle.name, handle.task, is_ours=False)
-        return _Attached(handle)
+        return _Attached(handle), handle.task
 
-    return run.follow(open, begin, _detached, settings, f"cannot attach to run {name}")
+    following = Following(open, begin, _detached, is_ours=False, otherwise=f"cannot attach to run {name}")
+    return run.follow(following, settings)
 
 
 class _Attached:
@@ -60,7 +60,8 @@ class _Attached:
         try:
             return self._handle.wait(timeout)
         except (ImportError, AttributeError) as error:
-            text = f"its result cannot be read here: {error}; `samovar attach --code FILE {self.name}` loads its code first"
+            hint = f"`samovar attach --code FILE {self.name}` loads its code first"
+            text = f"its result cannot be read here: {error}; {hint}"
             raise RuntimeSystemError("RuntimeSystemError", text) from error
 
 

@@ -137,43 +137,44 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         opened = open_host(report=view.report, on_log=view.log, driver=settings.driver, endpoint=settings.endpoint)
         return cast("Host", opened)
 
-    def begin(host: Host, view: display.Display) -> RunHandle:
-        handle = host.start(task, inputs, settings.name, context)
-        view.begin(handle.name, task.name)
-        return handle
+    def begin(host: Host) -> tuple[RunHandle, str]:
+        return host.start(task, inputs, settings.name, context), task.name
 
-    return follow(open, begin, _interrupt, settings)
+    return follow(Following(open, begin, _interrupt), settings)
 
 
-def follow(
-    open: Callable[[display.Display], Host],
-    begin: Callable[[Host, display.Display], RunHandle],
-    stopped: Callable[[Stopped, Host | None, RunHandle | None, display.Display], None],
-    settings: RunOptions,
-    otherwise: str = "the run could not start",
-) -> int:
-    """Show a run until it ends, write its result; gives the exit status. ``stopped`` is what a signal does,
-    ``otherwise`` what is said where there is no run.
-    """
+class Following(NamedTuple):
+    """How a run comes about that is then shown until it ends."""
+
+    open: Callable[[display.Display], Host]
+    begin: Callable[[Host], tuple[RunHandle, str]]  # gives the run, and the name of its task
+    stopped: Callable[[Stopped, Host | None, RunHandle | None, display.Display], None]  # what a signal does
+    is_ours: bool = True  # it was started by this command
+    otherwise: str = "the run could not start"  # what is said where there is none
+
+
+def follow(how: Following, settings: RunOptions) -> int:
+    """Show a run until it ends, write its result; gives the exit status."""
     view = display.choose(settings.progress, settings.logs)
     host: Host | None = None
     handle: RunHandle | None = None
     try:
-        host = open(view)
+        host = how.open(view)
         pools = Pools(host)
-        handle = begin(host, view)
+        handle, task = how.begin(host)
+        view.begin(handle.name, task, how.is_ours)
         result = _watch(pools, handle, view)
     except Stopped as stop:
-        stopped(stop, host, handle, view)
+        how.stopped(stop, host, handle, view)
         return stop.status
     except Exception as error:
-        status = failed(error, handle.name if handle is not None else "", view, otherwise)
+        status = failed(error, handle.name if handle is not None else "", view, how.otherwise)
         _close(host, view)
         return status
     try:
         _close(host, view)
     except Stopped as stop:  # the result is there; only the end is in a hurry
-        stopped(stop, host, None, view)
+        how.stopped(stop, host, None, view)
     _write_result(result, settings.output)
     return SUCCESS
 
