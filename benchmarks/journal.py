@@ -1,10 +1,12 @@
-"""What writing down costs: ``python -m benchmarks.journal [--actions N]``.
+"""What writing down costs: ``python -m benchmarks.journal [--actions N] [--calls N]``.
 
-Entries of settled actions go through ``record`` and are committed, in each journal, one after the other in the same
+First two services, one that keeps a journal in a file and one that keeps none (``services``). Then the journals alone:
+entries of settled actions go through ``record`` and are committed, in each journal, one after the other in the same
 run. The floor is ``sqlite3`` alone: ``executemany`` of ready tuples into one table with the same columns and indexes, a
 transaction for as many rows as a group of the journal has. Beside the rate stands what a thread loses that works in
 turns, as an engine does, and records an entry after each: the call itself, and what committing takes from it, as both
-need the interpreter. PostgreSQL is measured where it is installed.
+need the interpreter. The rate is that of entries in their places, where lists find them. PostgreSQL is measured where
+it is installed.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from samovar.journal.sql.journal import SqlJournal
 from samovar.journal.writer import GROUP
 from samovar.model import SUCCEEDED, Environment, TaskSpec
 from samovar.ports import Journal
+
+from . import services
 
 SECONDS = 600
 TASK = TaskSpec("shop.sell", "shop", "sell", Environment("shop"))
@@ -182,13 +186,25 @@ def lines(entries: list[Settled], folder: Path, server: postgres.Server | None) 
         )
 
 
+def compared(folder: Path, calls: int) -> Iterator[str]:
+    yield f"{f'{calls:,} tiny tasks':<34}{'no journal':>12}{'journal':>12}{'ratio':>7}"
+    for one in services.compare(folder, calls, ROUNDS):
+        off, on = (f"{min(times) * 1e6:.1f} µs" for times in (one.off, one.on))
+        yield f"{one.measure:<34}{off:>12}{on:>12}{one.ratio:>7.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--actions", type=int, default=400_000, help="how many are written (default: 400000)")
-    count = parser.parse_args().actions
+    parser.add_argument("--calls", type=int, default=20_000, help="tasks of a round of the services (default: 20000)")
+    options = parser.parse_args()
+    count = options.actions
     entries = [action(number) for number in range(count)]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        for line in compared(folder, options.calls):
+            print(line, flush=True)
+        print()
         reason = postgres.missing()
         server = None if reason else stack.enter_context(postgres.running())
         for line in lines(entries, folder, server):

@@ -30,7 +30,9 @@ def test_the_file_and_above_it_the_environment(home: Path, monkeypatch: pytest.M
     assert config.load() == config.Settings(driver="process", lease=7.0)
     monkeypatch.setenv("SAMOVAR_DRIVER", "container")
     monkeypatch.setenv("SAMOVAR_LEASE", "2.5")
-    assert config.load() == config.Settings(driver="container", lease=2.5)
+    monkeypatch.setenv("SAMOVAR_KEEP_DAYS", "0.5")
+    monkeypatch.setenv("SAMOVAR_KEEP_RUNS", "10")
+    assert config.load() == config.Settings(driver="container", lease=2.5, keep_days=0.5, keep_runs=10)
 
 
 def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +49,11 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
         ("lease = [3]", r"lease=\[3\]"),
         ("lease = nan", "lease=nan"),
+        ("keep_days = 0", r"config\.toml: keep_days=0: it must be a number of days, more than 0"),
+        ("keep_days = nan", "keep_days=nan"),
+        ("keep_days = []", r"keep_days=\[\]"),
+        ("keep_runs = 0", r"config\.toml: keep_runs=0: it must be a whole number of runs, 1 or more"),
+        ("keep_runs = 2.5", r"keep_runs=2\.5"),
         ("lease", r"config\.toml cannot be read"),
     ],
 )

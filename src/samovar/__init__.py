@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from samovar.sdk.ctx import current_domain as current_domain
     from samovar.sdk.ctx import current_project as current_project
     from samovar.sdk.ctx import custom_context as custom_context
+    from samovar.sdk.ctx import get_custom_context as get_custom_context
     from samovar.sdk.ctx import group as group
-    from samovar.sdk.ctx import trace as trace
     from samovar.sdk.environment import TaskEnvironment as TaskEnvironment
     from samovar.sdk.image import Image as Image
     from samovar.sdk.log import logger as logger
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from samovar.sdk.run import init_from_config as init_from_config
     from samovar.sdk.run import run as run
     from samovar.sdk.run import with_runcontext as with_runcontext
+    from samovar.sdk.trace import trace as trace
     from samovar.sdk.workflow import workflow as workflow
 
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "samovar.sdk.ctx": "ctx current_domain current_project custom_context group trace",
+    "samovar.sdk.ctx": "ctx current_domain current_project custom_context get_custom_context group",
     "samovar.sdk.environment": "TaskEnvironment",
     "samovar.sdk.image": "Image",
     "samovar.sdk.log": "logger",
@@ -52,6 +53,7 @@ _ROOMS = {
     "samovar.sdk.resources": "Resources",
     "samovar.sdk.reuse": "ReusePolicy",
     "samovar.sdk.run": "Run init init_from_config run with_runcontext",
+    "samovar.sdk.trace": "trace",
     "samovar.sdk.workflow": "workflow",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -5,6 +5,8 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     driver = "container"   # SAMOVAR_DRIVER: auto, process, container
     endpoint = "none"      # SAMOVAR_ENDPOINT: the Unix socket of a service; none: always an engine of one's own
     journal = "none"       # SAMOVAR_JOURNAL: where a service writes: a file, postgresql://…, or none
+    keep_days = 7          # SAMOVAR_KEEP_DAYS: how long after its end a run stays in the journal
+    keep_runs = 1000       # SAMOVAR_KEEP_RUNS: how many that have ended stay in it, the newest
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
@@ -36,6 +38,8 @@ class Settings(NamedTuple):
     endpoint: str = ""  # "": the service of this user, where it runs
     journal: str = ""  # "": a file below ``state_folder``
     lease: float = LEASE  # seconds
+    keep_days: float = 30.0
+    keep_runs: int = 100_000
 
 
 def load() -> Settings:
@@ -58,6 +62,10 @@ def load() -> Settings:
         settings = settings._replace(endpoint=_endpoint(*given["endpoint"]))
     if "lease" in given:
         settings = settings._replace(lease=_lease(*given["lease"]))
+    if "keep_days" in given:
+        settings = settings._replace(keep_days=_keep_days(*given["keep_days"]))
+    if "keep_runs" in given:
+        settings = settings._replace(keep_runs=_keep_runs(*given["keep_runs"]))
     return settings
 
 
@@ -67,7 +75,7 @@ def folder() -> Path:
 
 
 def state_folder() -> Path:
-    """The folder of what a service leaves behind on purpose: its log and its journal."""
+    """The folder of what a service leaves behind on purpose: its log, its journal, the code of clients."""
     home = os.environ.get("XDG_STATE_HOME")
     path = (Path(home) if home else Path.home() / ".local" / "state") / "samovar"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,6 +139,26 @@ def _lease(where: str, value: Any) -> float:
     if not seconds >= SHORTEST_LEASE:
         raise _wrong(f"{where}={value!r}: it must be a number of seconds, {SHORTEST_LEASE:g} or more")
     return seconds
+
+
+def _keep_days(where: str, value: Any) -> float:
+    try:
+        days = float(value)
+    except (TypeError, ValueError):
+        days = 0.0
+    if not days > 0:
+        raise _wrong(f"{where}={value!r}: it must be a number of days, more than 0")
+    return days
+
+
+def _keep_runs(where: str, value: Any) -> int:
+    try:
+        runs = int(str(value))
+    except ValueError:
+        runs = 0
+    if runs < 1:
+        raise _wrong(f"{where}={value!r}: it must be a whole number of runs, 1 or more")
+    return runs
 
 
 def _wrong(message: str) -> InitializationError:

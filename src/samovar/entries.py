@@ -10,7 +10,7 @@ import enum
 from typing import Generic, TypeVar
 
 from samovar.light import msgspec
-from samovar.model import Failure, Phase, TaskSpec
+from samovar.model import Caching, Environment, Failure, Phase, TaskSpec
 
 T = TypeVar("T")
 
@@ -21,7 +21,9 @@ ENTRY_BYTES = 512
 # what is written down
 
 
-class _Entry(msgspec.Struct, frozen=True, gc=False):
+class _Entry(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """Journals keep entries packed for a while, by position: a new field is the last one and has a default."""
+
     @property
     def size(self) -> int:
         """Bytes that it counts in memory."""
@@ -39,6 +41,7 @@ class RunStarted(_Entry, frozen=True):
     inputs: bytes = b""
     input_blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    caching: Caching = ""  # of its cached calls
 
     @property
     def size(self) -> int:
@@ -77,9 +80,13 @@ class Settled(_Entry, frozen=True):
     input_blobs: tuple[str, ...] = ()
     failure: Failure | None = None
     cache_key: str = ""  # under which later calls find the result; "": it is not cached
+    hit: str = ""  # RUN/ACTION whose result it has, without having run
 
     @property
     def size(self) -> int:
+        failure = self.failure
+        if failure is not None:
+            return ENTRY_BYTES + len(self.inputs) + len(failure.exception) + len(failure.traceback)
         return ENTRY_BYTES + len(self.result) + len(self.inputs)
 
 
@@ -94,6 +101,10 @@ class AttemptEnded(_Entry, frozen=True):
     started: float
     ended: float
     failure: Failure
+
+    @property
+    def size(self) -> int:
+        return ENTRY_BYTES + len(self.failure.exception) + len(self.failure.traceback)
 
 
 class Change(enum.StrEnum):
@@ -118,7 +129,15 @@ class PoolEvent(_Entry, frozen=True):
     reason: str = ""
 
 
-Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent
+class PoolOpened(_Entry, frozen=True):
+    """A pool exists from here on, or has other settings. Of those of one pool the newest is in force."""
+
+    pool: str
+    at: float
+    environment: Environment
+
+
+Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent | PoolOpened
 
 
 # what is asked
@@ -168,6 +187,12 @@ class EventQuery(_Query, frozen=True, kw_only=True):
     replica: str = ""
 
 
+class PoolQuery(_Query, frozen=True, kw_only=True):
+    """Pools by the time when they were opened last."""
+
+    pool: str = ""
+
+
 class Keep(msgspec.Struct, frozen=True):
     """What stays when a journal is pruned. None: no bound. Runs that have not ended always stay."""
 
@@ -205,6 +230,11 @@ class ActionSummary(msgspec.Struct, frozen=True):
     replica: str
     cold: bool
     error: str
+
+    @property
+    def is_cached(self) -> bool:
+        """It has a result and has not run."""
+        return self.attempts == 0 and self.phase == Phase.SUCCEEDED
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

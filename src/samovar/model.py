@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from typing import NamedTuple
+import os
+from typing import Literal, NamedTuple
 
 from samovar.light import msgspec
 
@@ -30,7 +31,7 @@ class Phase(enum.StrEnum):
 
 
 # Bound to names: in Python 3.11 the attribute of an enum costs as much as a call.
-QUEUED, RUNNING, SUCCEEDED = Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED
+QUEUED, RUNNING, SUCCEEDED, WAITING = Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED, Phase.WAITING_FOR_RESOURCES
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -88,7 +89,10 @@ class SecretSpec(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """The user's code: where a replica finds it and what it imports before its first execution."""
+    """The user's code: where a replica finds it and what it imports before its first execution.
+
+    One that is packed travels: its paths are relative to the folder into which a service unpacks its files.
+    """
 
     main: str = ""  # path of the script, "" where there is none
     main_name: str = ""  # the module name under which a replica imports the script
@@ -98,6 +102,29 @@ class Bundle(msgspec.Struct, frozen=True):
     digest: str = ""  # of the code that is named here
     python: str = ""  # the interpreter that runs it, for images that ask for none
     images: tuple[tuple[str, ImageSpec], ...] = ()  # of the environments in it: replicas cannot read what these name
+    is_packed: bool = False
+    folder: str = ""  # into which it was unpacked; "": the code is used where it lies
+
+    def unpacked(self, folder: str, cwd: str) -> Bundle:
+        """The same with its files in ``folder``; paths that are absolute stay."""
+        return msgspec.structs.replace(
+            self,
+            main=os.path.join(folder, self.main) if self.main else "",
+            sys_path=tuple(os.path.normpath(os.path.join(folder, path)) for path in self.sys_path),
+            cwd=cwd,
+            folder=folder,
+            is_packed=False,
+        )
+
+    def seen_at(self, folder: str) -> Bundle:
+        """What was unpacked, as somebody sees it who has it in another place."""
+        old, new = f"{self.folder}/", f"{folder}/"
+
+        def moved(path: str) -> str:
+            return os.path.normpath(f"{path}/".replace(old, new, 1)) if f"{path}/".startswith(old) else path
+
+        search_path = tuple(moved(path) for path in self.sys_path)
+        return msgspec.structs.replace(self, main=moved(self.main), sys_path=search_path, folder=folder)
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
@@ -163,6 +190,18 @@ class Timeouts(msgspec.Struct, frozen=True):
     max_runtime: float | None = None
     max_queued_time: float | None = None
     deadline: float | None = None
+
+
+class CacheCall(msgspec.Struct, frozen=True):
+    """A call whose result is kept, or is known."""
+
+    key: str  # digest of the task, its version and the inputs
+    replace: bool = False  # run it whatever is known, and keep the new result
+    alone: bool = False  # while another call with this key runs, wait for it
+
+
+Caching = Literal["", "off", "replace"]
+"""What a run says of all its cached calls: nothing, take and keep none, run them and keep the new results."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True):

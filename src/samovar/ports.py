@@ -20,6 +20,8 @@ from samovar.entries import (
     Keep,
     Page,
     PoolEvent,
+    PoolOpened,
+    PoolQuery,
     RunQuery,
     RunStarted,
     RunSummary,
@@ -72,8 +74,8 @@ class Journal(Protocol):
     database cannot be reached a reader raises JournalAwayError, and recorded entries wait in memory until it is back.
     """
 
-    def record(self, entry: Entry) -> None:
-        """Queue an entry; entries are committed in their order, in groups, and each exactly once.
+    def record(self, *entries: Entry) -> None:
+        """Queue entries; they are committed in their order, in groups, and each exactly once.
 
         One that contradicts what is written already (an action that is settled twice, a run that is unknown) is
         refused: what was written first stays, and the journal's ``on_refused`` is told. Raises SlowDownError, and takes
@@ -82,7 +84,10 @@ class Journal(Protocol):
         ...
 
     def flush(self, timeout: float) -> None:
-        """Return when all that was recorded before this call is committed. JournalError after ``timeout`` seconds."""
+        """Return when all that was recorded before this call is committed, and what is refused of it has been told.
+
+        JournalError after ``timeout`` seconds.
+        """
         ...
 
     def health(self) -> Health:
@@ -93,8 +98,11 @@ class Journal(Protocol):
         """The runs of this engine that have not ended, the oldest first."""
         ...
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
-        """Outcomes, whole: of a run, of one action of it, or the newest success under a cache key."""
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
+        """Outcomes, whole: of a run, of one action of it or all that one has called, or the newest success under a
+        cache key."""
         ...
 
     @overload
@@ -109,11 +117,15 @@ class Journal(Protocol):
     @overload
     def find(self, query: EventQuery) -> Page[PoolEvent]: ...
 
-    def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
+    @overload
+    def find(self, query: PoolQuery) -> Page[PoolOpened]: ...
+
+    def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         """Forget what is not to be kept. Gives the blobs that nothing refers to any more.
 
         A blob is named again by later calls until its name is given back in ``swept``, so none is forgotten when a
-        process dies before it has unlinked them.
+        process dies before it has unlinked them. ``found``: names of blobs that are there; those of them that were
+        never written down are given too.
         """
         ...
 

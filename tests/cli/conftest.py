@@ -61,8 +61,9 @@ class FakeHost:
     def __init__(self) -> None:
         self.runs: list[FakeRun] = []
         self.contexts: list[dict[str, str] | None] = []
+        self.cachings: list[str] = []
         self.closed: list[float] = []
-        self.driver = self.endpoint = ""
+        self.driver = self.endpoint = self.copy_style = ""
         self.waits: list[Callable[[], None]] = []
         self.closes: list[Callable[[], None]] = []
         self.report: Callable[[str], None] = lambda _: None
@@ -74,8 +75,18 @@ class FakeHost:
         self.report, self.on_log, self.driver, self.endpoint = report, on_log, driver, endpoint
         return self
 
-    def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> FakeRun:
+    def start(
+        self,
+        task: Any,
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: str,
+        copy_style: str,
+    ) -> FakeRun:
+        self.copy_style = copy_style
         self.contexts.append(context)
+        self.cachings.append(caching)
         self.runs.append(FakeRun(self, task, inputs, name))
         self.report("an image installs")
         return self.runs[-1]

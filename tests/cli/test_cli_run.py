@@ -90,6 +90,14 @@ def test_name_and_context(samovar: Any) -> None:
     assert samovar("run", "--context", "a", file, "main").exit_code == 2
 
 
+def test_what_is_cached_can_be_run_all_the_same(samovar: Any) -> None:
+    file = samovar.write("@env.task\ndef main() -> None:\n    pass\n")
+    for options in ((), ("--no-cache",), ("--overwrite-cache",)):
+        assert samovar("run", *options, file, "main").exit_code == 0
+    assert samovar.host.cachings == ["", "off", "replace"]
+    assert samovar("run", "--no-cache", "--overwrite-cache", file, "main").exit_code == 2
+
+
 def test_a_failed_task_is_status_1_with_its_traceback(samovar: Any) -> None:
     file = samovar.write("@env.task\ndef main() -> None:\n    raise ValueError('boom')\n")
     result = samovar("run", file, "main")
@@ -128,6 +136,9 @@ def test_the_driver_is_named(samovar: Any) -> None:
     assert samovar.host.driver == "container"
     assert samovar("run", "--endpoint", "/run/other.sock", path, "main").exit_code == 0
     assert (samovar.host.driver, samovar.host.endpoint) == ("", "/run/other.sock")
+    assert samovar.host.copy_style == ""
+    assert samovar("run", "--copy-style", "all", path, "main").exit_code == 0
+    assert samovar.host.copy_style == "all"
     unknown = samovar("run", "--driver", "balloon", path, "main")
     assert unknown.exit_code == 2
     assert "'auto', 'process', 'container'" in unknown.stderr

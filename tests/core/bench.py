@@ -12,6 +12,8 @@ from samovar.core.messages import (
     OpenPool,
     ReplicaLost,
     ReplicaReady,
+    Retried,
+    Scaled,
     Settle,
     StartReplica,
     Submit,
@@ -31,14 +33,17 @@ class Bench:
         self.pools = Pools()
         self.now = 100.0
         self.said: list[Command] = []
+        self.told: list[Command] = []  # what is for the record only
         self._actions = 0
 
     def __call__(self, event: Event, after: float = 0.0) -> list[Command]:
         self.now += after
         commands = self.pools.handle(event, self.now)
         validate(self.pools)
-        self.said += commands
-        return commands
+        self.told += [command for command in commands if isinstance(command, Retried | Scaled)]
+        done = [command for command in commands if not isinstance(command, Retried | Scaled)]
+        self.said += done
+        return done
 
     def pool(self, name: str = "p", ready: int = 0, **settings: object) -> None:
         """Open a pool; with ``ready``, of that many replicas which serve."""
@@ -50,6 +55,7 @@ class Bench:
                 self(ReplicaReady(replica))
             self(Finished(self.epoch(first)))
         self.said.clear()
+        self.told.clear()
 
     def submit(self, pool: str = "p", parent: int = 0, **options: object) -> int:
         self._actions += 1

@@ -11,11 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from samovar.core.invariants import validate
 from samovar.core.messages import (
     Abort,
+    Answered,
     Assign,
     Cancel,
     ClosePool,
     Deliver,
     Drain,
+    Enqueue,
     Event,
     Finished,
     OpenPool,
@@ -28,6 +30,7 @@ from samovar.core.messages import (
     StopPool,
     StopReplica,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pools import Pools
@@ -55,6 +58,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.submitted: set[int] = set()
         self.settled: set[int] = set()
         self.delivered: set[int] = set()
+        self.waiting: list[int] = []  # submitted, and neither queued nor answered
         self.starting: list[str] = []
         self.ready: list[str] = []
         self.stopping: dict[str, float] = {}  # replica → the grace that it has
@@ -103,8 +107,8 @@ class AnyOrder(RuleBasedStateMachine):
             live -= {self.running[e][0] for e in self.cancelled if e in self.running}
         assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
-    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries)
-    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry) -> None:
+    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries, waits=st.booleans())
+    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, waits: bool) -> None:
         epoch = data.draw(st.sampled_from([0, *self.running]))
         parent = self.running[epoch][1] if epoch else 0
         number = len(self.submitted) + 1
@@ -112,7 +116,16 @@ class AnyOrder(RuleBasedStateMachine):
         if parent:
             current = max(e for e, (_, action) in self.running.items() if action == parent)
             self.waits_for.setdefault(current, set()).add(number)
-        self.tell(Submit(number, pool, parent, retry, timeouts))
+        if waits:
+            self.waiting.append(number)
+        self.tell(Submit(number, pool, parent, retry, timeouts, waits))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), answered=st.booleans())
+    def decide(self, data: st.DataObject, answered: bool) -> None:
+        action = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(action)
+        self.tell(Answered(action) if answered else Enqueue(action))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "unfit", "never", "lost"]))
@@ -170,6 +183,10 @@ class AnyOrder(RuleBasedStateMachine):
     def stop(self, pool: str) -> None:
         self.tell(StopPool(pool))
 
+    @rule(pool=st.sampled_from(sorted(POOLS)))
+    def supersede(self, pool: str) -> None:
+        self.tell(Supersede(pool))
+
     @rule(low=st.integers(0, 2), more=st.integers(1, 2))
     def configure(self, low: int, more: int) -> None:
         self.pool_settings["b"] = PoolSettings(low, low + more, 2, 5.0, 1.0)
@@ -199,6 +216,8 @@ class AnyOrder(RuleBasedStateMachine):
             for replica in self.ready:
                 self.tell(ReplicaHeard(replica))
             self.tell(Tick())
+            while self.waiting:
+                self.tell(Enqueue(self.waiting.pop()))
             for replica in list(self.stopping):
                 self.end(replica)
             for replica in list(self.starting):

@@ -7,21 +7,26 @@ import pytest
 from samovar.core.actions import MAX_LOSSES, MAX_STRIKES
 from samovar.core.messages import (
     Abort,
+    Answered,
     Assign,
     Cancel,
     ClosePool,
     Deliver,
     Drain,
+    Enqueue,
     Finished,
     OpenPool,
     ReplicaHeard,
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
+    Retried,
+    Scaled,
     Settle,
     StartReplica,
     StopReplica,
     Submit,
+    Supersede,
 )
 from samovar.core.pools import CANCEL_GRACE, LEASE
 from samovar.core.scaling import START_ATTEMPTS, Mean, backlog_outlasts_start, backoff, desired
@@ -711,6 +716,40 @@ def test_a_drained_pool_that_is_opened_again_stays() -> None:
     assert bench.tick(60) == []
 
 
+def test_a_superseded_pool_finishes_its_work_with_the_replicas_it_has_and_ends() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=600.0)
+    first, second = bench.submit(), bench.submit()
+    assert bench(Supersede("p")) == []
+    bench(Finished(bench.epoch(first)))
+    assert bench.replica(second) == "p-1"
+    bench(Finished(bench.epoch(second)))
+    assert bench.tick(0) == [StopReplica("p-1", 5.0)]
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.tick(600) == [ClosePool("p")]
+
+
+def test_a_superseded_pool_that_idles_ends_at_once_and_still_serves_whoever_comes_late() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=600.0)
+    assert bench(Supersede("p")) == [StopReplica("p-1", 5.0)]
+    bench(ReplicaLost("p-1", DEATH))
+    late = bench.submit()
+    bench(ReplicaReady("p-2"))
+    bench(Finished(bench.epoch(late)))
+    assert bench.tick(0) == [StopReplica("p-2", 5.0)]
+
+
+def test_a_superseded_pool_that_is_opened_again_keeps_its_replicas() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=600.0)
+    action = bench.submit()
+    bench(Supersede("p"))
+    bench(OpenPool("p", PoolSettings(idle_ttl=600.0)))
+    bench(Finished(bench.epoch(action)))
+    assert bench.tick(1) == []
+
+
 # leases
 
 
@@ -771,3 +810,140 @@ def test_what_was_done_is_counted() -> None:
     bench(Finished(bench.epoch(bench.submit())))
     (stats,) = bench.pools.stats(bench.now)
     assert (stats.done, stats.failed, stats.cold, stats.warm) == (2, 1, 1, 2)
+
+
+# actions that may not have to run
+
+
+def test_an_action_whose_result_may_be_there_is_no_work_until_it_is_queued() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    waiting = bench.submit(waits=True)
+    assert bench.said == []
+    assert bench.tick(1.0) == []
+    assert bench(Enqueue(waiting)) == [StartReplica("p", "p-1")]
+    bench(ReplicaReady("p-1"))
+    bench(Finished(bench.epoch(waiting)))
+    assert bench.settled(waiting).epoch
+    assert bench(Enqueue(waiting)) == bench(Answered(waiting)) == []
+
+
+def test_an_answer_settles_it_and_its_parent_goes_on_when_it_has_a_slot() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent, other = bench.submit(), bench.submit()
+    child = bench.submit(parent=parent, waits=True)
+    assert bench.assigned(other), "the parent is parked meanwhile"
+    assert bench(Answered(child)) == [Settle(child, Phase.SUCCEEDED)]
+    assert bench(Finished(bench.epoch(other)))[-1] == Deliver(child)
+
+
+def test_it_is_aborted_and_times_out_as_any_other() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    aborted, late = bench.submit(waits=True), bench.submit(waits=True, timeouts=Timeouts(max_queued_time=1.0))
+    bench(Abort(aborted))
+    bench.tick(2.0)
+    assert bench.settled(aborted).phase is Phase.ABORTED
+    assert bench.settled(late).phase is Phase.TIMED_OUT
+    assert bench(Enqueue(late)) == []
+
+
+def test_a_pool_is_kept_for_an_action_that_is_not_queued() -> None:
+    bench = Bench()
+    bench.pool(ready=1, idle_ttl=5.0)
+    waiting = bench.submit(waits=True)
+    bench(Drain("p"))
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.tick(10.0) == []
+    bench(Answered(waiting))
+    assert bench.tick(10.0) == [ClosePool("p")]
+
+
+def test_the_failures_of_an_action_are_said_with_its_next_attempt() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    action = bench.submit(retry=Retry(1))
+    bench(Finished(bench.epoch(action), BOOM))
+    bench(ReplicaLost(bench.replica(action), DEATH))
+    assert [attempt.failures for attempt in bench.assigned(action)] == [0, 1, 1]
+
+
+# what is told for the record
+
+
+def test_each_scaling_decision_says_why() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(max_replicas=3, concurrency=2, idle_ttl=60, scaledown_ttl=5)))
+    first = bench.submit()
+    others = [bench.submit() for _ in range(2)]
+    for replica in bench.started():
+        bench(ReplicaReady(replica))
+    for action in (first, *others):
+        bench(Finished(bench.epoch(action)))
+    bench.tick(5)
+    bench(ReplicaHeard("p-2"), after=50)
+    bench.tick(10)
+    assert bench.told == [
+        Scaled("p", 1, "1 queued, 0 active, 2 slots a replica: 1 replica wanted"),
+        Scaled("p", 2, "3 queued, 0 active, 2 slots a replica: 2 replicas wanted"),
+        Scaled("p", 1, "p-1 has had no work for 5 s: 1 replica wanted"),
+        Scaled("p", 0, "no work for 60 s: 0 replicas wanted"),
+    ]
+
+
+def test_what_bounds_a_scaling_decision_is_said() -> None:
+    bench = Bench()
+    bench(OpenPool("p", PoolSettings(min_replicas=2, max_replicas=4)))
+    bench.submit()
+    for _ in range(6):
+        bench.submit()
+    assert [told.reason for told in bench.told if isinstance(told, Scaled)] == [
+        "1 queued, 0 active, 1 slot a replica: 2 replicas wanted, the fewest that the policy allows",
+        "3 queued, 0 active, 1 slot a replica: 3 replicas wanted",
+        "4 queued, 0 active, 1 slot a replica: 4 replicas wanted, the most that the policy allows",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (
+            OpenPool("p", PoolSettings(1, 1)),
+            Scaled("p", 1, "the policy has changed: 1 replica wanted, the most that the policy allows"),
+        ),
+        (Drain("p"), Scaled("p", 0, "the pool is drained: 0 replicas wanted")),
+    ],
+)
+def test_a_pool_that_is_told_to_shrink_says_so(event: OpenPool | Drain, told: Scaled) -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    bench(event)
+    assert bench.told == [told]
+
+
+def test_starts_that_fail_for_good_are_told() -> None:
+    bench = Bench()
+    bench.pool(max_replicas=2, concurrency=1)
+    bench.submit()
+    bench.submit()
+    bench(ReplicaUnfit("p-1", DEATH, permanent=True))
+    assert bench.told[-1] == Scaled("p", 0, "1 start in a row failed: 0 replicas wanted")
+
+
+def test_an_attempt_that_raised_and_is_retried_is_told_before_the_next() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    action = bench.submit(retry=Retry(1))
+    commands = bench.pools.handle(Finished(bench.epoch(action), BOOM), bench.now)
+    assert commands == [Retried(action, 2, BOOM), Assign("p-1", action, 3, 2, cold=False)]
+    assert [type(c) for c in bench.pools.handle(Finished(3, BOOM), bench.now)] == [Settle, Deliver]
+
+
+def test_an_attempt_that_is_lost_with_its_replica_is_told() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    action = bench.submit()
+    epoch = bench.epoch(action)
+    bench(ReplicaLost(bench.replica(action), DEATH))
+    assert [told for told in bench.told if isinstance(told, Retried)] == [Retried(action, epoch, DEATH)]

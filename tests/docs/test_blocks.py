@@ -8,6 +8,7 @@ containers gets the engine of the tests, where there can be one.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -71,8 +72,16 @@ def commands() -> list[object]:
     return found
 
 
-def execute(command: list[str], cwd: Path, seconds: float = SECONDS) -> str:
-    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
+def execute(command: list[str], cwd: Path, seconds: float = SECONDS, **variables: str) -> str:
+    done = subprocess.run(
+        command,
+        env={**os.environ, **variables},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -81,7 +90,7 @@ def execute(command: list[str], cwd: Path, seconds: float = SECONDS) -> str:
 def test_script(script: Script, tmp_path: Path) -> None:
     file = tmp_path / "block.py"
     file.write_text(script.source, encoding="utf-8")
-    out = execute([sys.executable, str(file)], tmp_path)
+    out = execute([sys.executable, str(file)], tmp_path, XDG_STATE_HOME=str(tmp_path))
     if script.prints is not None:
         assert out == script.prints
 

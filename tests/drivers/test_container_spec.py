@@ -59,6 +59,24 @@ def test_code_is_mounted_once_and_never_over_what_a_container_has_itself(tmp_pat
     assert asked(Environment("e", bundle=Bundle(cwd="/")))["WorkingDir"] == spec.HOME
 
 
+def test_unpacked_code_has_a_place_of_its_own(tmp_path):
+    (tmp_path / "files" / "src").mkdir(parents=True)
+    (tmp_path / "own").mkdir()
+    files, own = str(tmp_path / "files"), str(tmp_path / "own")
+    packed = Bundle("src/a.py", "a", ("src", ".", own), is_packed=True)
+    bundle = packed.unpacked(files, files)
+    assert (bundle.main, bundle.sys_path) == (f"{files}/src/a.py", (f"{files}/src", files, own))
+    found = asked(Environment("e", bundle=bundle))
+    assert [(mount["Source"], mount["Target"]) for mount in found["HostConfig"]["Mounts"]] == [
+        (own, own),
+        (files, spec.CODE),
+    ]
+    assert found["WorkingDir"] == spec.CODE
+    assert f"SAMOVAR_CODE={spec.CODE}" in found["Env"]
+    seen = bundle.seen_at(spec.CODE)
+    assert (seen.main, seen.sys_path) == (f"{spec.CODE}/src/a.py", (f"{spec.CODE}/src", spec.CODE, own))
+
+
 def test_of_a_script_in_such_a_folder_only_the_file_is_there(monkeypatch):
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     assert spec.code(Bundle(main="/tmp/script.py", sys_path=("/tmp",), cwd="/tmp")) == ["/tmp/script.py"]

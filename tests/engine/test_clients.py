@@ -17,7 +17,7 @@ from samovar.engine.engine import Engine
 from samovar.engine.survey import pool_named, underway
 from samovar.engine.work import Outcome, Run, Work
 from samovar.entries import RunStarted
-from samovar.model import Environment, Exit, Phase, PoolSettings, TaskSpec
+from samovar.model import Bundle, Environment, Exit, Phase, PoolSettings, TaskSpec
 from samovar.wire import frames
 from samovar.wire.session import client_session, replica_session
 
@@ -186,6 +186,17 @@ def test_a_client_that_talks_like_a_replica_is_dropped(talk: Talk) -> None:
     client.socket.close()
 
 
+def test_an_engine_that_keeps_no_code_takes_none(talk: Talk) -> None:
+    client = talk.client()
+    packed = TaskSpec("e.f", "m", "f", Environment("e", bundle=Bundle("a.py", is_packed=True)))
+    client.say(JOIN, frames.Declare(1, packed), START)
+    _, ended = client.hear(2)
+    assert "whose code is not kept here" in ended.failure.message
+    client.say(frames.Offer(1, "0" * 32, "here:/project"))
+    assert client.hear(1) == []
+    client.socket.close()
+
+
 def test_a_replica_cannot_start_runs(talk: Talk) -> None:
     client = talk.client()
     client.say(JOIN, frames.Declare(1, TASK), START)
@@ -205,6 +216,16 @@ def test_shutdown_is_passed_on(talk: Talk) -> None:
     client.say(JOIN, frames.Shutdown(3.0))
     client.hear(1)
     assert asked == [3.0]
+    client.close()
+
+
+def test_what_a_client_will_call_is_prepared(talk: Talk) -> None:
+    needs = Environment("needed")
+    client = talk.client()
+    client.say(JOIN, frames.Prepare((needs,)))
+    client.hear(1)
+    talk.engine.hub.handle(talk.engine.hub.poll(SECONDS))
+    assert talk.keeper.prepared == [needs]
     client.close()
 
 
@@ -303,7 +324,7 @@ def test_a_run_that_begins_while_the_archive_looks_for_it(talk: Talk) -> None:
 
 
 def test_of_an_answer_for_a_client_that_has_gone_nothing_stays(talk: Talk, tmp_path: Path) -> None:
-    talk.engine.blobs = str(tmp_path)
+    talk.engine.vault.folder = str(tmp_path)
     (tmp_path / "blob").touch()
     archive = talk.engine.clients.archive = FakeArchive()
     archive.known["old"] = Recalled("e.f", Outcome(Phase.SUCCEEDED, b"out", ("blob",), None))
@@ -332,7 +353,7 @@ def test_who_asks_for_a_run_waits_until_all_are_taken_up(talk: Talk) -> None:
     gone.hear(2)
     gone.close()
     assert client.hear(2)[1].pools == ()
-    talk.engine.clients.resume(RunStarted("r1", "e", "root", TASK, 0.0, b"in"), {})
+    talk.engine.clients.resume(RunStarted("r1", "e", "root", TASK, 0.0, b"in"), (), frozenset())
     talk.engine.clients.release()
     talk.engine.flush()
     attached, ended = client.hear(2)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from samovar.engine.engine import Engine
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.errors import ReplicaStartError
 from samovar.model import Environment, Exit, PoolSettings, TaskSpec
 from samovar.wire import frames
@@ -24,6 +24,9 @@ class FakeKeeper:
     def __init__(self) -> None:
         self.boots: list[dict[str, str]] = []
         self.stops: list[tuple[str, float]] = []
+        self.prepared: list[Environment] = []
+        self.apart_waits = False
+        self.waiting: list[Any] = []  # what is to be done in a thread
 
     def start(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Any) -> None:
         self.boots.append(boot)
@@ -33,6 +36,15 @@ class FakeKeeper:
 
     def do(self, work: Any) -> None:
         work()
+
+    def apart(self, work: Any, then: Any) -> None:
+        if self.apart_waits:
+            self.waiting.append(lambda: then(work()))
+        else:
+            then(work())
+
+    def prepare(self, environment: Environment) -> None:
+        self.prepared.append(environment)
 
 
 class Talk:
@@ -44,7 +56,7 @@ class Talk:
         self.engine = Engine(self.keeper, str(folder), str(folder), lambda *log: self.logs.append(log))  # type: ignore[arg-type]
         self.outcomes: list[Outcome] = []
         self.is_running = False
-        self.engine.start(TASK, b"in", (), Run("r1", None, self))
+        self.engine.start(Called(TASK, b"in"), Run("r1", None, self))
         (self.boot,) = self.keeper.boots
         self.replica = self.boot["SAMOVAR_REPLICA"]
 

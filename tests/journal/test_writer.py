@@ -6,9 +6,12 @@ import threading
 
 import pytest
 
-from samovar.errors import JournalAwayError, JournalError
+from samovar.entries import PoolOpened
+from samovar.errors import JournalAwayError, JournalError, SlowDownError
 from samovar.journal import writer
-from samovar.journal.writer import Writer, told
+from samovar.journal.writer import Sorted, Writer, told
+from samovar.model import Environment
+from tests.journeys.conftest import until
 
 from .makers import attempt, ended, event, settled, started
 
@@ -27,6 +30,10 @@ class Store:
         self.away = 0  # tries that fail
         self.bad = bad
         self.closed_by = ""
+        self.puts_off = 0  # calls of ``sort`` that a group needs
+        self.unsorted = 0  # such calls until all is sorted
+        self.sort_away = 0  # of which so many fail
+        self.calm: list[bool] = []
 
     def commit(self, group, number) -> None:
         self.entered.release()
@@ -39,6 +46,15 @@ class Store:
         if set(names) & set(self.bad):
             raise ValueError("it does not fit")
         self.groups.append(names)
+        self.unsorted += self.puts_off
+
+    def sort(self, is_calm) -> Sorted:
+        self.calm.append(is_calm)
+        if self.sort_away:
+            self.sort_away -= 1
+            raise JournalAwayError("the file is locked")
+        self.unsorted = max(0, self.unsorted - is_calm)
+        return Sorted(not self.unsorted)
 
     def written(self) -> list[str]:
         return [name for group in self.groups for name in group]
@@ -141,6 +157,51 @@ def test_what_is_given_up_leaves_no_gap(open_writer):
     assert store.groups == []
 
 
+def test_after_many_entries_it_is_calm_when_a_while_has_passed(store, open_writer, monkeypatch):
+    monkeypatch.setattr(writer, "CALM", 3)
+    store.gate.clear()
+    store.puts_off = 2
+    here = open_writer(store)
+    here.record(*(settled(f"{number}") for number in range(3)))
+    store.gate.set()
+    until(lambda: store.calm[-2:] == [True, True] and not store.unsorted, SECONDS)
+    first = store.calm.index(False)
+    assert store.calm[first:] == [False] * store.calm.count(False) + [True, True]
+
+
+def test_a_flush_waits_for_no_calm(store, open_writer, monkeypatch):
+    monkeypatch.setattr(writer, "CALM", 0)
+    monkeypatch.setattr(writer, "QUIET", 10 * SECONDS)
+    store.puts_off = 3
+    here = open_writer(store)
+    here.record(settled("a"))
+    here.flush(SECONDS)
+    assert store.unsorted == 0
+
+
+def test_sorting_waits_until_the_database_is_back(store, open_writer, monkeypatch):
+    monkeypatch.setattr(writer, "FIRST_PAUSE", 0.001)
+    store.sort_away = 3
+    heard = []
+    here = open_writer(store, heard.append)
+    here.record(settled("a"))
+    here.flush(SECONDS)
+    assert [health.trouble for health in heard] == ["the file is locked", ""]
+    assert store.groups == [["a"]]
+
+
+def test_what_is_recorded_together_finds_room_together(store, open_writer):
+    here = open_writer(store, lambda health: None, lambda entry, error: None, writer.Room(entries=4))
+    store.gate.clear()
+    here.record(settled("a"), settled("b"))
+    with pytest.raises(SlowDownError, match="2 entries wait"):
+        here.record(settled("c"), settled("d"), settled("e"))
+    here.record(settled("c"), settled("d"))
+    store.gate.set()
+    here.flush(SECONDS)
+    assert store.written() == ["a", "b", "c", "d"]
+
+
 def test_the_store_is_closed_by_the_one_who_uses_it(store, open_writer):
     here = open_writer(store)
     here.close(SECONDS)
@@ -152,4 +213,37 @@ def test_entries_for_people():
     assert told(ended()) == "the end of run r"
     assert told(settled("a", result=b"secret")) == "action a of run r"
     assert told(attempt()) == "action root of run r"
+    assert told(PoolOpened("shop@1", 0.0, Environment("shop"))) == "the opening of pool shop@1"
     assert told(event()) == "the event 'ready' of pool shop@1"
+
+
+def test_what_has_to_be_done_before_a_commit_is(store, open_writer, monkeypatch):
+    monkeypatch.setattr(writer, "FIRST_PAUSE", 0.001)
+    seen, health = [], []
+
+    def before(group) -> None:
+        seen.append([entry.action for entry in group])
+        assert store.written() == []
+        if len(seen) < 3:
+            raise JournalAwayError("no room for large values")
+
+    here = open_writer(store, health.append, lambda entry, error: None, None, before)
+    here.record(settled("a"))
+    here.flush(SECONDS)
+    assert seen == [["a"]] * 3
+    assert store.written() == ["a"]
+    assert [each.trouble for each in health] == ["no room for large values", ""]
+
+
+def test_an_entry_whose_preparation_fails_for_good_is_refused(store, open_writer):
+    refused = []
+
+    def before(group) -> None:
+        if any(entry.action == "b" for entry in group):
+            raise JournalError("its large value is gone")
+
+    here = open_writer(store, lambda health: None, lambda entry, why: refused.append(entry.action), None, before)
+    for name in "abc":
+        here.record(settled(name))
+    here.flush(SECONDS)
+    assert (store.written(), refused) == (["a", "c"], ["b"])

@@ -48,12 +48,13 @@ def running(home: Path) -> Iterator[str]:
 
 
 class Home:
-    """A user's home with a program in it, and the command."""
+    """A user's home with a program in it, and the command. ``__HOME__`` in a program stands for its path: a service
+    runs a copy of the program that lies elsewhere."""
 
     def __init__(self, path: Path, program: str) -> None:
         self.path = path
         self.script = path / "program.py"
-        self.script.write_text(program)
+        self.script.write_text(program.replace("__HOME__", str(path)))
         self.variables = variables(path)
 
     def python(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from samovar.model import Phase
+from samovar.model import Caching, Phase
+from samovar.sdk.controller import Execution, Recalled, Traced
 from samovar.sdk.task import Task
 
 
@@ -15,6 +16,8 @@ class FakeController:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.past: dict[str, Recalled] = {}
+        self.traced: list[Traced] = []
         self.active = 0
         self.most = 0
         self.cancelled = 0
@@ -34,6 +37,12 @@ class FakeController:
             raise
         finally:
             self.active -= 1
+
+    def recall(self, execution: Execution, key: str) -> Recalled | None:
+        return self.past.get(key)
+
+    def record(self, execution: Execution, traced: Traced) -> None:
+        self.traced.append(traced)
 
     def call_blocking(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Any:
         self.calls.append((task.name, inputs, group))
@@ -76,10 +85,19 @@ class FakeHost:
     def __init__(self) -> None:
         self.started: list[tuple[Task[Any, Any], dict[str, Any], str, dict[str, str] | None]] = []
         self.handles: list[FakeHandle] = []
+        self.copy_styles: list[str] = []
 
     def start(
-        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None
+        self,
+        task: Task[Any, Any],
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: Caching = "",
+        copy_style: str = "",
     ) -> FakeHandle:
+        self.caching = caching
+        self.copy_styles.append(copy_style)
         name = name or f"r{len(self.started) + 1}"
         self.started.append((task, inputs, name, context))
         self.handles.append(FakeHandle(name, task, inputs))

@@ -85,6 +85,23 @@ def test_the_digest_covers_the_script_and_what_it_imports(tmp_path: Path) -> Non
     assert len({first, second, start(tmp_path, "hello.py")["digest"]}) == 3
 
 
+def test_what_is_loaded_and_from_where(tmp_path: Path) -> None:
+    for name in ("pkg/__init__.py", "pkg/inner.py", "flat.py", "by_hand.py", "unused.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    code = """
+import importlib.util, json, sys
+import samovar, msgspec, pkg.inner, flat
+spec = importlib.util.spec_from_file_location("another_name", "by_hand.py")
+sys.modules["another_name"] = importlib.util.module_from_spec(spec)
+from samovar.sdk import bundle
+print(json.dumps(bundle.loaded()))
+"""
+    here = str(tmp_path)
+    names = ("pkg/__init__.py", "pkg/inner.py", "flat.py")
+    assert start(tmp_path, "-c", code) == {**{f"{here}/{name}": here for name in names}, f"{here}/by_hand.py": ""}
+
+
 def test_a_session_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "_script", lambda: ("", ""))
     assert bundle.current().main == ""
@@ -111,9 +128,23 @@ def test_a_script_that_is_loaded_by_hand(tmp_path: Path) -> None:
 def test_a_replica_takes_its_bundle_over() -> None:
     given = model.Bundle(main="/x.py", main_name="x", digest="d")
     bundle.adopt(given)
+    assert bundle.as_known("/x.py") == "/x.py"
+    assert bundle.hint(ModuleNotFoundError()) == ""
     assert bundle.current() is given
     assert bundle.in_replica
     assert bundle.module_of("__main__") == "x"
+
+
+def test_a_replica_of_unpacked_code_speaks_of_files_as_they_are_called_in_the_project(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bundle, "_folder", "")
+    bundle.adopt(model.Bundle(main="/kept/x.py", folder="/kept"), "/seen")
+    assert bundle.as_known('File "/seen/a/x.py"') == 'File "a/x.py"'
+    assert "include" in bundle.hint(ModuleNotFoundError("no x"))
+    assert "include" in bundle.hint(FileNotFoundError(2, "no", "/seen/data"))
+    for other in (FileNotFoundError(2, "no", "/data"), FileNotFoundError(), ValueError()):
+        assert bundle.hint(other) == ""
 
 
 def test_import_samovar_is_light(tmp_path: Path) -> None:

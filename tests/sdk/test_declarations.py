@@ -10,11 +10,23 @@ import pytest
 import samovar as flyte
 from samovar import model
 from samovar.model import ImageStep, SecretSpec
-from samovar.sdk import bundle
+from samovar.sdk import bundle, environment
 from samovar.sdk.policies import to_retry, to_secrets, to_timeouts
 from samovar.sdk.task import TaskOptions
 
 POLICY = flyte.ReusePolicy(replicas=(0, 3), idle_ttl=60, concurrency=2)
+
+
+def test_what_is_included_is_seen_from_the_declaring_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_declared", [])
+    one = flyte.TaskEnvironment("with-data", include=["data/*.csv"])
+    other = one.clone_with("with-more", include=("more",))
+    found = {name: (folder, path) for name, folder, path in environment.included()}
+    here = str(Path(__file__).parent)
+    assert found["with-data"] == (here, "data/*.csv")
+    assert found[other.name] == (here, "more")
+    with pytest.raises(TypeError, match="include must be a list or tuple of paths"):
+        flyte.TaskEnvironment("e", include="data")
 
 
 def test_a_policy_is_normalised() -> None:
@@ -297,3 +309,14 @@ def test_a_replica_takes_images_from_the_script(tmp_path: Path, monkeypatch: pyt
     there = child.describe(TaskOptions(), None)
     assert (there.image, there.version) == (at_home.image, at_home.version)
     assert there.bundle.images == described.bundle.images
+
+
+def test_what_an_environment_needs_is_all_that_it_depends_on() -> None:
+    unreadable = flyte.Image.from_debian_base().with_requirements("no-such-file.txt")
+    last = flyte.TaskEnvironment("last", image="last:1")
+    middle = flyte.TaskEnvironment("middle", depends_on=[last], image="middle:1")
+    broken = flyte.TaskEnvironment("broken", image=unreadable)
+    first = flyte.TaskEnvironment("first", depends_on=[middle, last, broken])
+    last.add_dependency(first)
+    assert {each.name: each.image.base for each in first.needs()} == {"middle": "middle:1", "last": "last:1"}
+    assert flyte.TaskEnvironment("alone").needs() == ()

@@ -145,9 +145,17 @@ def test_runcontext(host: FakeHost) -> None:
     task, _, _, context = host.started[0]
     assert task.spec.environment.env_vars == (("A", "1"), ("B", "2"))
     assert context == {"a": "b", "c": "d"}
+    assert host.caching == "replace"
+    assert host.copy_styles == ["all"]
+    flyte.with_runcontext(disable_run_cache=True, overwrite_cache=True).run(add, 1)
+    assert host.caching == "off"
+    flyte.run(add, 1)
+    assert host.caching == ""
     assert asyncio.run(flyte.with_runcontext("remote").run.aio(add, x=1)).result() == 2
     with pytest.raises(TypeError, match="colour"):
         flyte.with_runcontext(colour=1)
+    with pytest.raises(ValueError, match="copy_style must be 'loaded_modules', 'all' or 'none', not 'some'"):
+        flyte.with_runcontext(copy_style="some")
     with pytest.raises(ValueError, match="mode"):
         flyte.with_runcontext(mode="moon")
     with pytest.raises(ValueError, match="name"):

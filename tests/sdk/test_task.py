@@ -182,8 +182,8 @@ def test_ctx(controller: FakeController) -> None:
     assert (ctx.action.name, ctx.action.run_name, ctx.attempt) == ("r1-3", "r1", 2)
     assert ctx.custom_context == {"a": "b"}
     with flyte.custom_context(c="d"):
-        assert flyte.ctx().custom_context == {"a": "b", "c": "d"}
-    assert flyte.ctx().custom_context == {"a": "b"}
+        assert flyte.ctx().custom_context == flyte.get_custom_context() == {"a": "b", "c": "d"}
+    assert flyte.ctx().custom_context == flyte.get_custom_context() == {"a": "b"}
     with flyte.group("g"):
         assert flyte.ctx().group == "g"
     with pytest.raises(NotSupportedError, match=r"ctx\(\)\.checkpoint"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from samovar.wire import blobs as module
-from samovar.wire.blobs import Blobs, adopt, share
+from samovar.wire.blobs import Blobs, adopt, duplicate, share
 
 A, B = b"a" * 10_000, b"b" * 5_000
 
@@ -146,3 +146,26 @@ def test_a_shared_blob_lives_for_itself(tmp_path: Path) -> None:
     assert files(plain) == {}
     with pytest.raises(FileNotFoundError):
         share(plain.folder, name)
+
+
+def test_a_file_that_has_another_name_is_not_written_over(blobs: Blobs, tmp_path: Path) -> None:
+    name = blobs.write(memoryview(A))
+    os.link(tmp_path / name, tmp_path / "kept")
+    mapped = blobs.map(name, consume=True)
+    del mapped
+    blobs.write(memoryview(B))
+    assert (tmp_path / "kept").read_bytes() == A
+    assert name not in files(blobs)
+
+
+def test_a_durable_copy_is_on_the_disk_before_it_has_its_name(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = blobs.write(memoryview(A))
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((tmp_path / "copy").exists()))
+    (tmp_path / "copy.copy").write_bytes(b"half of one, by a process that died")
+    duplicate(str(tmp_path / name), str(tmp_path / "copy"), durable=True)
+    assert synced == [False]
+    assert (tmp_path / "copy").read_bytes() == A
+    assert sorted(files(blobs)) == sorted([name, "copy"])

@@ -60,6 +60,8 @@ FROM_CLIENT = [
     frames.Find(1, b"query"),
     frames.Control(1, "p", "scale", 1, 2),
     frames.Shutdown(1.0),
+    frames.Offer(1, "digest", "host:/project"),
+    frames.Parcel(2, "digest", (frames.Piece("a.py", b"data"), frames.Piece("b", b"", True)), True),
 ]
 TO_CLIENT = [
     frames.Joined(1, "/blobs", "process", 2.0),
@@ -75,10 +77,14 @@ TO_CLIENT = [
     frames.Actions(1, (UNDERWAY,), 9),
     frames.Found(1, b"page", "problem"),
     frames.Controlled(1, "p", "problem"),
+    frames.Kept(1, True),
+    frames.Kept(2, False, "no room"),
 ]
 
 
 def test_every_frame_survives_the_wire() -> None:
+    assert engine_session().receive(Session.send(FROM_CLIENT)) == FROM_CLIENT
+    assert client_session().receive(Session.send(TO_CLIENT)) == TO_CLIENT
     assert engine_session().receive(Session.send(FROM_REPLICA)) == FROM_REPLICA
     assert replica_session().receive(Session.send(FROM_ENGINE)) == FROM_ENGINE
     assert engine_session().receive(Session.send(FROM_CLIENT)) == FROM_CLIENT

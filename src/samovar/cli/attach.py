@@ -89,7 +89,8 @@ def detach(task: Task[Any, Any], inputs: dict[str, Any], settings: RunOptions) -
             raise InitializationError(
                 "InitializationError", f"a run named {settings.name!r} is recorded already; choose another name"
             )
-        handle = host.start(task, inputs, settings.name, dict(settings.context) if settings.context else None)
+        context = dict(settings.context) if settings.context else None
+        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
         _await_taken(host, handle)
     except BaseRuntimeError as error:
         return run.failed(error, "", view)

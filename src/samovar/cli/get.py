@@ -161,6 +161,8 @@ def _ran(action: Fact) -> str:
 
 
 def _start(action: Fact) -> str:
+    if action["attempts"] == 0 and action["phase"] == Phase.SUCCEEDED:
+        return "cached"
     if action["started"] is None:
         return ""
     return "cold" if action["cold"] else "warm"

@@ -62,6 +62,13 @@ def cli() -> None:
 )
 @ENDPOINT
 @click.option("-d", "--detach", is_flag=True, help="Leave the run to the service, and print its name.")
+@click.option(
+    "--copy-style",
+    type=click.Choice(["loaded_modules", "all", "none"]),
+    default=None,
+    help="Which code a service gets: the user's modules that FILE has loaded and what environments include, every file "
+    "of the project, or none: it uses the files where they lie.  [default: loaded_modules]",
+)
 @click.option("--name", default="", help="Name of the run; chosen where it is not given.")
 @click.option(
     "--context",
@@ -70,6 +77,8 @@ def cli() -> None:
     metavar="KEY=VALUE",
     help="An entry of the run's custom context; may be repeated.",
 )
+@click.option("--no-cache", is_flag=True, help="Run cached tasks too, and keep nothing of them.")
+@click.option("--overwrite-cache", is_flag=True, help="Run cached tasks too, and keep the new results.")
 @click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
 @click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")

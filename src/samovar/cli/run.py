@@ -21,7 +21,7 @@ import click
 
 from samovar.cli import display, options, script, values
 from samovar.errors import BaseRuntimeError, InitializationError
-from samovar.model import Phase, PoolStats
+from samovar.model import Caching, Phase, PoolStats
 from samovar.sdk.controller import RunHandle
 
 SUCCESS, TASK_FAILED, BAD_INPUT = 0, 1, 2
@@ -34,15 +34,19 @@ class RunOptions(NamedTuple):
     output: str = "text"  # "text" | "json"
     name: str = ""
     context: Mapping[str, str] | None = None
+    caching: Caching = ""
     progress: bool = True
     logs: bool = True
     driver: str = ""
     endpoint: str = ""
+    copy_style: str = ""
     detach: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
         """From what click collected, for ``run`` or for ``attach``."""
+        if given.get("no_cache") and given.get("overwrite_cache"):
+            raise click.UsageError("--no-cache keeps nothing, so it cannot go with --overwrite-cache.")
         quiet = bool(given["quiet"])
         items = {}
         for item in given.get("context_items", ()):
@@ -54,10 +58,12 @@ class RunOptions(NamedTuple):
             output=given["output"],
             name=given.get("name", ""),
             context=items or None,
+            caching="off" if given.get("no_cache") else "replace" if given.get("overwrite_cache") else "",
             progress=not (quiet or given["no_progress"]),
             logs=bool(given["log"]) and not quiet,
             driver=given.get("driver") or "",
             endpoint=given["endpoint"],
+            copy_style=given.get("copy_style") or "",
             detach=bool(given.get("detach")),
         )
 
@@ -65,7 +71,15 @@ class RunOptions(NamedTuple):
 class Host(Protocol):
     """What the command uses of ``samovar.host.EmbeddedHost``."""
 
-    def start(self, task: Any, inputs: dict[str, Any], name: str, context: dict[str, str] | None) -> RunHandle: ...
+    def start(
+        self,
+        task: Any,
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: Caching,
+        copy_style: str,
+    ) -> RunHandle: ...
     def stats(self) -> Sequence[PoolStats]: ...
     def close(self, grace: float = ...) -> None: ...
 
@@ -138,7 +152,8 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         return cast("Host", opened)
 
     def begin(host: Host) -> tuple[RunHandle, str]:
-        return host.start(task, inputs, settings.name, context), task.name
+        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
+        return handle, task.name
 
     return follow(Following(open, begin, _interrupt), settings)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from samovar.core.pool import Pool
 from samovar.core.pools import Pools
 from samovar.core.replicas import ACTIVE, DRAINING, PARKED, READY, RESUMING, STARTING
-from samovar.model import QUEUED, RUNNING
+from samovar.model import QUEUED, RUNNING, WAITING
 
 
 def validate(pools: Pools) -> None:
@@ -14,6 +16,10 @@ def validate(pools: Pools) -> None:
         _counts(pool)
         _replicas(pool)
         _progress(pool)
+    suspended = Counter(action.pool for action in pools.actions.values() if action.phase is WAITING)
+    for pool in pools.pools.values():
+        assert pool.suspended == suspended.pop(pool, 0), "what neither waits in the queue nor runs is counted wrong"
+    assert not suspended, "an action waits for a pool that is forgotten"
     for action in pools.actions.values():
         assert not action.phase.is_terminal, f"{action.id} is settled and still known"
         assert action.execution is None or action.execution.action is action

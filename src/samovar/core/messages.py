@@ -26,13 +26,29 @@ class OpenPool(_Message, frozen=True):
 
 
 class Submit(_Message, frozen=True):
-    """Somebody asks for an action. ``parent`` is the action that called it, or 0."""
+    """Somebody asks for an action. ``parent`` is the action that called it, or 0.
+
+    ``waits``: it may not have to run; it is no work of its pool until ``Enqueue``.
+    """
 
     action: int
     pool: str
     parent: int = 0
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    waits: bool = False
+
+
+class Enqueue(_Message, frozen=True):
+    """An action that waits has to run."""
+
+    action: int
+
+
+class Answered(_Message, frozen=True):
+    """An action that waits need not run: its result is there."""
+
+    action: int
 
 
 class ReplicaReady(_Message, frozen=True):
@@ -89,6 +105,14 @@ class StopPool(_Message, frozen=True):
     pool: str
 
 
+class Supersede(_Message, frozen=True):
+    """Others take the place of a pool, whose code is old: what it has is done by the replicas that it has, and as soon
+    as it has no work they end. When it has been empty for its idle_ttl it is forgotten.
+    """
+
+    pool: str
+
+
 class Tick(_Message, frozen=True):
     """Time has passed."""
 
@@ -96,6 +120,8 @@ class Tick(_Message, frozen=True):
 Event = (
     OpenPool
     | Submit
+    | Enqueue
+    | Answered
     | ReplicaReady
     | ReplicaHeard
     | ReplicaUnfit
@@ -104,6 +130,7 @@ Event = (
     | Abort
     | Drain
     | StopPool
+    | Supersede
     | Tick
 )
 
@@ -125,13 +152,15 @@ class StopReplica(_Message, frozen=True):
 
 
 class Assign(_Message, frozen=True):
-    """Run the action on the replica. ``cold``: it had to wait for this replica to start."""
+    """Run the action on the replica. ``cold``: it had to wait for this replica to start. ``failures``: of its own, so
+    far."""
 
     replica: str
     action: int
     epoch: int
     attempt: int
     cold: bool
+    failures: int = 0
 
 
 class Cancel(_Message, frozen=True):
@@ -162,10 +191,29 @@ class Deliver(_Message, frozen=True):
     action: int
 
 
+class Retried(_Message, frozen=True):
+    """The attempt ``epoch`` ended and did not settle its action: it is tried again, or its replica was lost.
+
+    Told before the action's next ``Assign``.
+    """
+
+    action: int
+    epoch: int
+    failure: Failure
+
+
+class Scaled(_Message, frozen=True):
+    """The pool wants ``replicas`` from here on. Told before what is started or stopped for it."""
+
+    pool: str
+    replicas: int
+    reason: str  # a sentence for people
+
+
 class ClosePool(_Message, frozen=True):
     """A drained pool is forgotten: it has no replica and no work, and whoever wants it again opens it again."""
 
     pool: str
 
 
-Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | ClosePool
+Command = StartReplica | StopReplica | Assign | Cancel | Settle | Deliver | Retried | Scaled | ClosePool

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from samovar.core import scaling
 from samovar.core.actions import Action
-from samovar.core.messages import Command, StartReplica, StopReplica
+from samovar.core.messages import Command, Scaled, StartReplica, StopReplica
 from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
-from samovar.model import QUEUED, PoolSettings, PoolStats
+from samovar.model import QUEUED, WAITING, PoolSettings, PoolStats
 
 STOP_GRACE = 5.0
 """Seconds an idle replica gets for a clean end."""
@@ -30,11 +31,13 @@ class Pool:
         self.suspects: deque[Action] = deque()  # replicas died under these more than once: each runs alone now
         self.reserved: Replica | None = None  # emptied for, or running, a suspect
         self.queued = 0  # in queue and suspects, without those settled meanwhile
+        self.suspended = 0  # not queued: they wait out a back-off, or for a result that may be there
         self.active = 0  # on replicas that are not draining
         self.executions = 0  # all that live here, parked ones too
         self.starting = 0
         self.ready = 0
         self.drained = False  # for good: nobody will want it again
+        self.superseded = False  # drained, and its replicas are kept for work alone
         self.awake = False  # between the first action and idle_ttl
         self.busy_at = 0.0
         self.done = self.failed = self.cold = self.warm = 0
@@ -64,9 +67,17 @@ class Pool:
 
     def is_over(self, now: float) -> bool:
         """Drained, and empty for long enough for everybody to have seen its figures."""
-        return self.drained and not self.replicas and not self.queued and now - self.busy_at >= self.settings.idle_ttl
+        is_empty = not self.replicas and not self.queued and not self.suspended
+        return self.drained and is_empty and now - self.busy_at >= self.settings.idle_ttl
+
+    def suspend(self, action: Action) -> None:
+        """It is no work of this pool until it is queued."""
+        action.phase = WAITING
+        self.suspended += 1
 
     def _queued(self, action: Action, now: float) -> None:
+        if action.phase is WAITING:
+            self.suspended -= 1
         action.phase = QUEUED
         self.queued += 1
         self.busy_at = now
@@ -179,13 +190,18 @@ class Pool:
         wanted = desired(self.settings, self.active, self.queued)
         if wanted <= usable or (usable >= self.settings.min_replicas and not self._worth_a_start(now)):
             return
-        room = self.settings.max_replicas - self._live()
-        for _ in range(min(wanted - usable, room)):
+        missing = min(wanted - usable, self.settings.max_replicas - self._live())
+        if missing > 0:
+            self._tell(usable + missing, scaling.load(self.settings, self.active, self.queued))
+        for _ in range(missing):
             self._named += 1
             replica = Replica(f"{self.name}-{self._named}", self, now)
             self.replicas[replica.id] = replica
             self.starting += 1
             self._out.append(StartReplica(self.name, replica.id))
+
+    def _tell(self, replicas: int, why: str) -> None:
+        self._out.append(Scaled(self.name, replicas, f"{why}: {scaling.wanted(replicas, self.settings)}"))
 
     def _live(self) -> int:
         """Replicas that count against max: not those of one execution each that only wait for their children."""
@@ -274,15 +290,26 @@ class Pool:
 
     def give_up(self) -> None:
         """Starts have failed for good; the next action tries from scratch."""
-        self.failed_starts = 0
+        failed, self.failed_starts = self.failed_starts, 0
         self.retry_at = 0.0
-        self.fall_asleep()
+        self.fall_asleep(f"{failed} start{'' if failed == 1 else 's'} in a row failed")
 
-    def fall_asleep(self) -> None:
+    def fall_asleep(self, why: str) -> None:
         """Every replica ends, once it is done; the next action wakes the pool."""
         self.awake = False
+        if self.ready or self.starting:
+            self._tell(0, why)
         for replica in list(self.replicas.values()):
             self.drain(replica)
+
+    def rest(self, now: float) -> bool:
+        """Fall asleep after ``idle_ttl`` without work, or at once where others have taken this pool's place."""
+        if self.queued or self.executions or (not self.superseded and now - self.busy_at < self.settings.idle_ttl):
+            return False
+        self.fall_asleep(
+            "other code has taken its place" if self.superseded else f"no work for {self.settings.idle_ttl:g} s"
+        )
+        return True
 
     def configure(self, settings: PoolSettings, now: float) -> None:
         """Range and lifetimes change at once; concurrency and max_tasks belong to the version and do not."""
@@ -293,6 +320,8 @@ class Pool:
     def _shrink(self) -> None:
         surplus = self.ready + self.starting - self.settings.max_replicas
         usable = [r for r in self.replicas.values() if r.stage is not DRAINING]
+        if surplus > 0:
+            self._tell(self.settings.max_replicas, "the policy has changed")
         for replica in sorted(usable, key=lambda r: (r.stage is READY, r.active))[: max(0, surplus)]:
             self.drain(replica)
 
@@ -300,8 +329,7 @@ class Pool:
         """Time alone: idle pools stop, one idle replica too many stops, a start that backed off is tried again."""
         if not self.awake:
             return
-        if not self.queued and not self.executions and now - self.busy_at >= self.settings.idle_ttl:
-            self.fall_asleep()
+        if self.rest(now):
             return
         self._scale_down(now)
         self.dispatch(now)
@@ -310,8 +338,10 @@ class Pool:
         if self.queued or self.ready + self.starting <= desired(self.settings, self.active, self.queued):
             return
         for replica in self.replicas.values():
-            idle = replica.stage is READY and not replica.executions
-            if idle and now - replica.idle_since >= self.settings.scaledown_ttl:
+            has_no_work = replica.stage is READY and not replica.executions
+            if has_no_work and now - replica.idle_since >= self.settings.scaledown_ttl:
+                idle = f"{replica.id} has had no work for {self.settings.scaledown_ttl:g} s"
+                self._tell(self.ready + self.starting - 1, idle)
                 self.drain(replica)
                 return
 

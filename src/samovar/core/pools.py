@@ -13,12 +13,14 @@ from typing import Any
 from samovar.core.actions import ABORTED, Action
 from samovar.core.messages import (
     Abort,
+    Answered,
     Assign,
     Cancel,
     ClosePool,
     Command,
     Deliver,
     Drain,
+    Enqueue,
     Event,
     Finished,
     OpenPool,
@@ -26,15 +28,17 @@ from samovar.core.messages import (
     ReplicaLost,
     ReplicaReady,
     ReplicaUnfit,
+    Retried,
     Settle,
     StopPool,
     Submit,
+    Supersede,
     Tick,
 )
 from samovar.core.pool import Pool
 from samovar.core.replicas import ACTIVE, PARKED, READY, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
-from samovar.model import QUEUED, RUNNING, SUCCEEDED, Failure, Phase, PoolStats, ReplicaStats
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats, ReplicaStats
 
 LEASE = 30.0
 """Seconds without a sign of life after which a replica is given up. Code that holds the interpreter lock for as long
@@ -67,6 +71,8 @@ class Pools:
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
+            Enqueue: self._enqueue,
+            Answered: self._answered,
             ReplicaReady: self._replica_ready,
             ReplicaHeard: self._replica_heard,
             ReplicaUnfit: self._replica_unfit,
@@ -75,6 +81,7 @@ class Pools:
             Abort: self._abort,
             Drain: self._drain,
             StopPool: self._stop_pool,
+            Supersede: self._supersede,
             Tick: self._tick,
         }
 
@@ -105,7 +112,7 @@ class Pools:
         if pool is None:
             self.pools[event.pool] = Pool(event.pool, event.settings, self._out, self._assign)
         else:
-            pool.drained = False
+            pool.drained = pool.superseded = False
             pool.configure(event.settings, now)
 
     def _submit(self, event: Submit, now: float) -> None:
@@ -126,8 +133,22 @@ class Pools:
             self._timer(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
             self._timer(now + event.timeouts.deadline, event.action, "deadline")
+        if event.waits:
+            pool.suspend(action)
+            return
         pool.enqueue(action, now)
         pool.dispatch(now)
+
+    def _enqueue(self, event: Enqueue, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            action.pool.enqueue(action, now)
+            action.pool.dispatch(now)
+
+    def _answered(self, event: Answered, now: float) -> None:
+        action = self.actions.get(event.action)
+        if action is not None:
+            self._settle(action, SUCCEEDED, now)
 
     def _replica_ready(self, event: ReplicaReady, now: float) -> None:
         replica = self._find(event.replica)
@@ -178,6 +199,7 @@ class Pools:
         self._abort_children(action, now, superseded=True)
         verdict = action.lose(failure, alone) if active else None
         if verdict is None:
+            self._out.append(Retried(action.id, execution.epoch, failure))
             action.pool.requeue(action, now, active and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
@@ -214,7 +236,7 @@ class Pools:
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
         pool.drained = True
-        pool.fall_asleep()
+        pool.fall_asleep("the pool is drained")
         pool.awake = bool(pool.queued or pool.executions)
         pool.dispatch(now)
 
@@ -225,6 +247,11 @@ class Pools:
             replica.innocent = True
             pool.kill(replica)
         pool.dispatch(now)
+
+    def _supersede(self, event: Supersede, now: float) -> None:
+        pool = self.pools[event.pool]
+        pool.drained = pool.superseded = True
+        pool.rest(now)
 
     def _tick(self, event: Tick, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
@@ -253,17 +280,18 @@ class Pools:
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
             self._timer(now + action.timeouts.max_runtime, self._epoch, "run")
-        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold))
+        self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold, action.failures))
 
     def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
         action.failures += 1
         if not failure.recoverable or action.failures > action.retry.count:
             self._settle(action, phase, now, epoch, failure)
             return
+        self._out.append(Retried(action.id, epoch, failure))
         self._abort_children(action, now, superseded=True)
         delay = action.retry.delay(action.failures)
-        action.phase = Phase.WAITING_FOR_RESOURCES
         if delay > 0:
+            action.pool.suspend(action)
             self._timer(now + delay, action.id, "retry")
         else:
             action.pool.requeue(action, now, False)
@@ -365,6 +393,8 @@ class Pools:
         del self.actions[action.id]
         if action.phase is QUEUED:
             action.pool.queued -= 1
+        elif action.phase is WAITING:
+            action.pool.suspended -= 1
         action.phase = phase
         if failure is None:
             action.pool.done += 1
@@ -396,7 +426,7 @@ class Pools:
         pool.start_failed(now)
         if pool.ready == 0 and (permanent or pool.failed_starts >= START_ATTEMPTS):
             for action in pool.drop_queue():
-                action.phase = Phase.WAITING_FOR_RESOURCES
+                pool.suspend(action)
                 self._settle(action, Phase.FAILED, now, 0, failure)
             pool.give_up()
 

@@ -17,6 +17,22 @@ def desired(settings: PoolSettings, active: int, queued: int) -> int:
     return min(max(needed, settings.min_replicas), settings.max_replicas)
 
 
+def load(settings: PoolSettings, active: int, queued: int) -> str:
+    """What ``desired`` looks at, for people."""
+    slots = f"{settings.concurrency} slot{'' if settings.concurrency == 1 else 's'} a replica"
+    return f"{queued} queued, {active} active, {slots}"
+
+
+def wanted(replicas: int, settings: PoolSettings) -> str:
+    """How many, for people, and whether the policy bounds them."""
+    text = f"{replicas} replica{'' if replicas == 1 else 's'} wanted"
+    if replicas == settings.max_replicas:
+        return f"{text}, the most that the policy allows"
+    if replicas and replicas == settings.min_replicas:
+        return f"{text}, the fewest that the policy allows"
+    return text
+
+
 def backlog_outlasts_start(queued: int, slots: int, run_seconds: float, start_seconds: float, waited: float) -> bool:
     """Would a replica that starts now still find work?
 

@@ -24,6 +24,8 @@ HOST = "samovar.host"  # where the lock is
 LOCK = "samovar.lock"  # a file that is locked as long as the engine of this container lives
 
 HOME = "/home/samovar"
+CODE = "/opt/samovar-code"
+"""Where a container has what a service has unpacked: the path of that may lead through a home that is closed there."""
 PIDS = 512
 """Processes and threads of a replica whose environment names no bound."""
 TMP_BYTES = 1 << 30
@@ -122,6 +124,7 @@ def config(
     mounts = [_bind(here, there, True) for here, there in files]
     mounts += [_bind(path, path, True) for path in (*code(environment.bundle), *filter(None, [shared.folder]))]
     mounts += [_bind(path, path, False) for path in filter(None, [shared.blobs])]
+    mounts += [_bind(path, CODE, True) for path in filter(None, [environment.bundle.folder])]
     host: dict[str, Any] = {
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
@@ -141,7 +144,8 @@ def config(
         host["NetworkMode"] = environment.network
     if user.user_namespace:
         host["UsernsMode"] = user.user_namespace
-    variables = {"HOME": HOME, **dict(environment.image.env_vars), **dict(environment.env_vars)}
+    place = {"SAMOVAR_CODE": CODE} if environment.bundle.folder else {}
+    variables = {"HOME": HOME, **place, **dict(environment.image.env_vars), **dict(environment.env_vars)}
     asked: dict[str, Any] = {
         "Image": image.id,
         "User": "{}:{}".format(*user.ids),
@@ -172,15 +176,19 @@ def check(environment: Environment, user: User) -> None:
 
 
 def code(bundle: Bundle) -> list[str]:
-    """The folders, and the script, that the user's code is in: each once, none below another.
+    """The folders, and the script, that the user's code is in: each once, none below another. Not what was unpacked.
 
     A folder that containers have themselves, such as /tmp, is left out; of a script in one only its file is there.
     """
-    wanted = [*bundle.sys_path, bundle.cwd, os.path.dirname(bundle.main)]
+    main = bundle.main
+    wanted = [*bundle.sys_path, bundle.cwd, os.path.dirname(main)]
+    if bundle.folder:
+        main = ""  # a service runs what was unpacked, or else what lies where it is
+        wanted = [path for path in wanted if path != bundle.folder and not path.startswith(f"{bundle.folder}/")]
     found = {os.path.normpath(path) for path in wanted if os.path.isabs(path) and os.path.exists(path)}
     kept = {path for path in found if not _is_of_container(path)}
-    if bundle.main and os.path.exists(bundle.main):
-        kept.add(os.path.normpath(bundle.main))
+    if main and os.path.exists(main):
+        kept.add(os.path.normpath(main))
     return sorted(path for path in kept if not any(str(above) in kept for above in Path(path).parents))
 
 
@@ -189,10 +197,12 @@ def _is_of_container(path: str) -> bool:
 
 
 def _directory(bundle: Bundle) -> str:
-    """Where it starts: where the user did, if that is there."""
+    """Where it starts: where the user did, if that is there, or where the code was unpacked."""
     there = code(bundle)
     cwd = os.path.normpath(bundle.cwd) if bundle.cwd else ""
-    return cwd if any(path in there for path in (cwd, *map(str, Path(cwd).parents))) else HOME
+    if any(path in there for path in (cwd, *map(str, Path(cwd).parents))):
+        return cwd
+    return CODE if bundle.folder else HOME
 
 
 def _bounds(limits: Limits, kind: str) -> dict[str, Any]:

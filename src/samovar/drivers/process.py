@@ -188,7 +188,7 @@ class _Replica:
 
     def spawn(self, argv: list[str], variables: Mapping[str, str], environment: Environment) -> None:
         """Start the process. Popen, not asyncio's: it forks with vfork and needs no watcher, transport or task."""
-        cwd = environment.bundle.cwd
+        cwd = next(filter(os.path.isdir, (environment.bundle.cwd, environment.bundle.folder)), None)
         reader, writer = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -197,7 +197,7 @@ class _Replica:
                 stdout=writer,
                 stderr=writer,
                 env=variables,
-                cwd=cwd if cwd and os.path.isdir(cwd) else None,
+                cwd=cwd,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or a variable

@@ -13,16 +13,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from samovar.engine.links import Link
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.model import Failure, Phase, TaskSpec
 from samovar.wire import frames
 from samovar.wire.blobs import share
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
-    from samovar.entries import RunStarted, Settled
+    from samovar.entries import RunStarted
 
-UNKNOWN_TASK = Failure("system", "RuntimeSystemError", "the client names a task that it has not declared")
+UNKNOWN_TASK = Failure(
+    "system", "RuntimeSystemError", "the client names a task that it has not declared, or whose code is not kept here"
+)
 
 SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
@@ -51,6 +53,22 @@ class Archive(Protocol):
         ...
 
 
+class Code(Protocol):
+    """Keeps the code that clients send; called in a turn."""
+
+    def offered(self, link: Link, frame: frames.Offer) -> None: ...
+
+    def delivered(self, link: Link, frame: frames.Parcel) -> None: ...
+
+    def left(self, link: Link) -> None:
+        """What it has begun to send will not be completed."""
+        ...
+
+    def unpacked(self, task: TaskSpec) -> TaskSpec | None:
+        """The task with its code where it is kept. None: it is not."""
+        ...
+
+
 class Clients:
     def __init__(self, engine: Engine) -> None:
         self.on_shutdown: Callable[[float], None] | None = None  # takes the grace, in seconds
@@ -58,6 +76,7 @@ class Clients:
         self.driver = ""  # its name, for people
         self._refusing = False
         self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
+        self._code: Code | None = None
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -66,6 +85,7 @@ class Clients:
             frames.Declare: self._declared,
             frames.Start: self._start,
             frames.Attach: self._attach,
+            frames.Prepare: lambda _, frame: self._engine.prepare(frame.environments),
             frames.Abort: self._abort,
             frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
@@ -89,7 +109,19 @@ class Clients:
             else:
                 handler(link, frame)
 
+    def keep_code(self, code: Code) -> None:
+        """From here on clients may send code."""
+        self._code = code
+        self._on_frame[frames.Offer] = code.offered
+        self._on_frame[frames.Parcel] = code.delivered
+
+    def digests(self) -> set[str]:
+        """Of the code of all tasks that clients which are there have declared."""
+        return {task.environment.bundle.digest for link in self._links for task in link.tasks.values()}
+
     def left(self, link: Link) -> None:
+        if self._code is not None:
+            self._code.left(link)
         for starter in self._links.pop(link, {}).values():
             starter.watchers = tuple(watcher for watcher in starter.watchers if watcher[0] is not link)
 
@@ -132,7 +164,11 @@ class Clients:
     # runs
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
-        link.tasks[frame.ref] = frame.task
+        task: TaskSpec | None = frame.task
+        if frame.task.environment.bundle.is_packed:
+            task = self._code.unpacked(frame.task) if self._code is not None else None
+        if task is not None:
+            link.tasks[frame.ref] = task
 
     def _start(self, link: Link, frame: frames.Start) -> None:
         task = link.tasks.get(frame.ref)
@@ -143,16 +179,21 @@ class Clients:
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, task.name, (link, frame.call))
-        run = Run(frame.name, frame.context, starter)
+        run = Run(frame.name, frame.context, starter, frame.caching)
         self._runs[frame.name] = starter
-        starter.action = self._engine.start(task, frame.body, frame.blobs, run, link.homes)
+        called = Called(task, frame.body, frame.blobs, frame.cached)
+        starter.action = self._engine.start(called, run, link.homes)
 
-    def resume(self, started: RunStarted, recalled: dict[str, Settled]) -> None:
-        """Start a run again that another engine could not end; nobody waits for it yet."""
+    def resume(self, started: RunStarted, inputs: tuple[str, ...], parents: frozenset[str]) -> None:
+        """Start a run again that another engine could not end; nobody waits for it yet.
+
+        ``inputs``: its large ones, for this engine; ``parents``: ids of actions that had called something.
+        """
         starter = self._runs[started.run] = RemoteStarter(self, started.run, started.task.name)
-        run = Run(started.run, started.context, starter)
-        run.recalled = recalled
-        starter.action = self._engine.start(started.task, started.inputs, (), run)
+        run = Run(started.run, started.context, starter, started.caching)
+        run.is_resumed = True
+        run.parents = parents
+        starter.action = self._engine.start(Called(started.task, started.inputs, inputs), run)
 
     def abort_run(self, name: str, reason: str) -> bool:
         """False: no run of this name is on its way."""

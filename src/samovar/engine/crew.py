@@ -95,7 +95,7 @@ class Crew:
         del self._tokens[hello.replica]
         environment = self._engine.environments[pool_of(hello.replica)]
         link.is_bounded = environment.limits.memory is not None
-        self._engine.send(link, frames.Welcome(environment.bundle, self._engine.blobs))
+        self._engine.send(link, frames.Welcome(environment.bundle, self._engine.blobs, self._engine.keeps_runs))
 
     def ready(self, link: Link, frame: frames.Ready) -> None:
         self._engine.note(pool_of(link.replica), Change.READY, link.replica)

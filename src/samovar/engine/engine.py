@@ -7,11 +7,10 @@ of it waits, logs or touches a file.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from samovar.core.actions import ABORTED
 from samovar.core.messages import (
@@ -24,6 +23,8 @@ from samovar.core.messages import (
     Event,
     Finished,
     OpenPool,
+    Retried,
+    Scaled,
     Settle,
     StartReplica,
     StopReplica,
@@ -32,19 +33,34 @@ from samovar.core.messages import (
 )
 from samovar.core.pools import LEASE, Pools
 from samovar.engine import survey
+from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
+from samovar.engine.recall import Recall
 from samovar.engine.scribe import Scribe
-from samovar.engine.work import Logbook, Outcome, Run, Work
+from samovar.engine.vault import Cellar, Vault
+from samovar.engine.work import Called, Logbook, Outcome, Run, Work
 from samovar.entries import Change
 from samovar.model import RUNNING, Environment, Phase, PoolStats, ReplicaStats, TaskSpec, Underway
 from samovar.wire import frames
-from samovar.wire.blobs import adopt
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
+
+
+def _nobody() -> Scribe | None:
+    return None
+
+
+class Remembers(NamedTuple):
+    """What an engine is given to remember with. ``scribe``: writes every run down; ``open_scribe``: gives, in a thread,
+    who writes and finds the results of cached calls; ``cellar``: has the large values of both."""
+
+    scribe: Scribe | None = None
+    open_scribe: OpenScribe = _nobody
+    cellar: Cellar | None = None
 
 
 class Engine:
@@ -60,7 +76,7 @@ class Engine:
         blobs: str,
         on_log: OnLog,
         lease: float = LEASE,
-        scribe: Scribe | None = None,
+        memory: Remembers | None = None,
     ) -> None:
         self.hub = Hub(self)
         self.clients = Clients(self)
@@ -71,7 +87,12 @@ class Engine:
         self._on_log = on_log
         self.blobs = blobs
         self.logbook: Logbook | None = None
-        self._scribe = scribe
+        memory = memory or Remembers()
+        self._scribe = memory.scribe
+        self.vault = Vault(keeper, blobs, memory.cellar)
+        self.discard = self.vault.discard
+        self._cache = Cache(self, keeper, self.vault, memory.open_scribe)
+        self._recall = Recall(self, keeper, self.vault)
         self._pools = Pools(lease)
         self._works: dict[int, Work] = {}  # by action
         self.environments: dict[str, Environment] = {}  # by pool
@@ -85,6 +106,7 @@ class Engine:
             frames.Declare: self._declared,
             frames.Withdraw: self._withdrawn,
             frames.Log: self._logged,
+            frames.Traced: self._traced,
             frames.Beat: self.crew.beat,
             frames.Ready: self.crew.ready,
             frames.Unfit: self.crew.cannot_import,
@@ -96,6 +118,8 @@ class Engine:
             Cancel: self._cancel,
             StartReplica: self.crew.start,
             StopReplica: self.crew.stop,
+            Retried: self._retried,
+            Scaled: self._scaled,
             ClosePool: self._close_pool,
         }
 
@@ -131,13 +155,23 @@ class Engine:
 
     # what a script asks for
 
-    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run, homes: Homes | None = None) -> int:
-        """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps ``task``."""
+    def start(self, called: Called, run: Run, homes: Homes | None = None) -> int:
+        """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps the task."""
+        task = run.task = called.task
         pool = self._pool(task, run, self._homes if homes is None else homes)
-        work = Work(task, pool, run, run.number(), body, blobs)
+        work = Work(task, pool, run, run.number(), called.body, called.blobs)
         if self._scribe is not None:
-            self._scribe.begin(work, is_new=run.recalled is None)
-        return self._submit(work, 0)
+            if called.blobs and not run.is_resumed:
+                self.vault.hold_for_journal(called.blobs)
+            self._scribe.begin(work, is_new=not run.is_resumed)
+        if called.cached is not None:
+            self._cache.admit(work, called.cached)
+        return self.submit(work, 0)
+
+    def prepare(self, environments: tuple[Environment, ...]) -> None:
+        """Tasks of these will be called: their replicas should not have to wait for images then."""
+        for environment in environments:
+            self._keeper.prepare(environment)
 
     def abort(self, action: int, reason: str) -> None:
         self.handle(Abort(action, reason))
@@ -178,20 +212,34 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links. Each turn ends with it."""
+        """Write out what is queued on links, and what was written down. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
+        if self._scribe is not None:
+            self._scribe.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the journal what is written down."""
+        if self._scribe is not None:
+            self._scribe.hand_over()
+        self._cache.hand_over()
 
     def tick(self) -> None:
-        if self._scribe is not None:
-            self._scribe.catch_up()
+        self._cache.hand_over()
         self.handle(Tick())
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
+        self.hand_over()
         self._scribe = None
+        self._cache.fall_silent()
+
+    @property
+    def keeps_runs(self) -> bool:
+        """Every run is written down."""
+        return self._scribe is not None
 
     @property
     def is_slow(self) -> bool:
@@ -209,11 +257,16 @@ class Engine:
         self.send(link, frames.Refuse(reason))
         link.close()
 
-    def _submit(self, work: Work, parent: int) -> int:
+    def submit(self, work: Work, parent: int) -> int:
+        """A new action, called by the action ``parent``, or by whoever started the run (0)."""
         self._actions = number = self._actions + 1
         self._works[number] = work
         work.action = number
-        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts))
+        if work.link is not None:
+            work.link.calls[work.call] = number
+        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts, work.cached is not None))
+        if work.cached is not None:
+            self._cache.decide(work)
         return number
 
     def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
@@ -233,6 +286,8 @@ class Engine:
         known = self.environments.get(name)
         if known is None or known.settings != environment.settings:
             self.environments[name] = environment
+            if self._scribe is not None:
+                self._scribe.opened(name, environment)
             self.handle(OpenPool(name, environment.settings))
         return name
 
@@ -259,45 +314,74 @@ class Engine:
         else:
             self.crew.fell_silent(link)
 
-    def note(self, pool: str, change: Change, replica: str, reason: str = "") -> None:
+    def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         if self._scribe is not None:
-            self._scribe.happened(pool, change, replica, reason)
+            self._scribe.happened(pool, change, replica, reason, replicas)
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
 
     def _submitted(self, link: Link, frame: frames.Submit) -> None:
+        if frame.blobs and link.is_bounded:
+            link.calls[frame.call] = 0
+            self.vault.adopt(frame.blobs, lambda: self._called_apart(link, frame))
+        else:
+            self._called(link, frame)
+
+    def _called_apart(self, link: Link, frame: frames.Submit) -> None:
+        if link.calls.pop(frame.call, None) is None or not link.is_open:  # withdrawn meanwhile
+            self.discard(frame.blobs)
+        else:
+            self._called(link, frame)
+        self.flush()
+
+    def _called(self, link: Link, frame: frames.Submit) -> None:
         parent = link.running.get(frame.parent)
         declared = link.tasks.get(frame.ref)
         if parent is None or parent.epoch != frame.parent or declared is None:
+            self.discard(frame.blobs)
             self.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
-        if frame.blobs and link.is_bounded:
-            self._adopt(frame.blobs)
         run = parent.run
         work = Work(declared, self._pool(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
+        work.context = parent.context if frame.context is None else frame.context
         if parent.record is not None and self._scribe is not None:
-            work.record = self._scribe.call(parent.record, declared, frame.body)
+            work.record = self._scribe.call(run, parent.record, declared, frame.body)
             if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
-                self.send(link, frames.Answer(frame.call, known.result, failure=known.failure))
+                if known.failure is not None:
+                    self._scribe.failed(work.record)
+                self._recall.answer(link, work, parent.action, known)
                 return
-        link.calls[frame.call] = self._actions + 1
-        self._submit(work, parent.action)
+        if frame.cached is not None:
+            self._cache.admit(work, frame.cached)
+        self.submit(work, parent.action)
 
     def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)
-        if action is not None:
+        if action:
             self.handle(Abort(action, "its caller was cancelled"))
+        elif action is not None:  # it is no action yet
+            del link.calls[frame.call]
 
     def _done(self, link: Link, frame: frames.Done) -> None:
+        if frame.blobs and link.is_bounded:
+            self.vault.adopt(frame.blobs, lambda: self._finished_apart(link, frame))
+        else:
+            self._finished(link, frame)
+
+    def _finished_apart(self, link: Link, frame: frames.Done) -> None:
+        self._finished(link, frame)
+        self.flush()
+
+    def _finished(self, link: Link, frame: frames.Done) -> None:
         work = link.running.pop(frame.epoch, None)
         if work is None:
             return self.discard(frame.blobs)
         if work.epoch == frame.epoch:
-            if frame.blobs and link.is_bounded:
-                self._adopt(frame.blobs)
+            if work.result_blobs:  # of an attempt whose replica was lost just then
+                self.discard(work.result_blobs)
             work.result = frame.body
             work.result_blobs = frame.blobs
         else:
@@ -307,6 +391,13 @@ class Engine:
     def _failed(self, link: Link, frame: frames.Failed) -> None:
         if link.running.pop(frame.epoch, None) is not None:
             self.handle(Finished(frame.epoch, frame.failure))
+
+    def _traced(self, link: Link, frame: frames.Traced) -> None:
+        work = link.running.get(frame.epoch)
+        if work is not None and work.epoch == frame.epoch and work.record is not None and self._scribe is not None:
+            self.vault.hold_for_journal(frame.blobs)
+            self._scribe.traced(work, work.record, frame)
+        self.discard(frame.blobs)
 
     def _logged(self, link: Link, frame: frames.Log) -> None:
         work = link.running.get(frame.epoch)
@@ -325,8 +416,6 @@ class Engine:
         work.phase = RUNNING
         if work.link is None:
             work.run.starter.running()
-        if work.record is not None and self._scribe is not None:
-            self._scribe.assigned(work.record, command.replica, command.cold)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -341,8 +430,13 @@ class Engine:
             work.body,
             work.blobs,
             task.max_inline_io_bytes,
-            work.run.context,
+            work.context,
         )
+        if work.record is not None:
+            work.record.assigned(command)
+            if self._scribe is not None and self._scribe.recalls(work.run, work.record, command):
+                self._recall.before(self._scribe, work, link, frame)
+                return
         self.send(link, frame)
 
     def _settle(self, command: Settle) -> None:
@@ -354,7 +448,13 @@ class Engine:
             self.discard(work.result_blobs)
             work.result_blobs = ()
         self.discard(work.blobs)
+        if self._recall.given:
+            self._recall.settled(work)
+        if work.cached is not None:
+            self._cache.settled(work)
         if work.record is not None and self._scribe is not None:
+            if work.result_blobs and work.hit is None:
+                self.vault.hold_for_journal(work.result_blobs)
             self._scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
@@ -372,28 +472,22 @@ class Engine:
                 self._scribe.ended(work.run, work.phase)
             if self.logbook is not None:
                 self.logbook.ended(work.run.name)
+            self._cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 
     def _cancel(self, command: Cancel) -> None:
         link = self.crew.links.get(command.replica)
-        if link is not None:
+        if link is not None and not self._recall.cancelled(command.epoch):
             self.send(link, frames.Cancel(command.epoch))
 
     def _close_pool(self, command: ClosePool) -> None:
         del self.environments[command.pool]
+        self.note(command.pool, Change.CLOSED, reason="it was drained, and all that it had to do is done")
 
-    def _adopt(self, blobs: tuple[str, ...]) -> None:
-        """They count no longer as memory of the replica that wrote them."""
-        for name in blobs:
-            with contextlib.suppress(OSError):  # whoever reads it will see what is wrong
-                adopt(self.blobs, name)
+    def _retried(self, command: Retried) -> None:
+        work = self._works[command.action]
+        if work.record is not None and self._scribe is not None:
+            self._scribe.retried(work, work.record, command.failure)
 
-    def discard(self, blobs: tuple[str, ...]) -> None:
-        """Soon, and out of the way: giving back the memory of a large file takes a while."""
-        if blobs:
-            self._keeper.do(lambda: self._unlink(blobs))
-
-    def _unlink(self, blobs: tuple[str, ...]) -> None:
-        for name in blobs:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.blobs, os.path.basename(name)))
+    def _scaled(self, command: Scaled) -> None:
+        self.note(command.pool, Change.SCALED, reason=command.reason, replicas=command.replicas)

@@ -37,7 +37,10 @@ Submission = Callable[[], object]
 class Awaited(Protocol):
     """What a thread waits for."""
 
-    outcome: Any  # None until it is there
+    @property
+    def outcome(self) -> Any:
+        """None until it is there."""
+        ...
 
 
 class Driven(Protocol):

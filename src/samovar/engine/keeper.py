@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from samovar import errors
 from samovar.engine.turn import Turn
 from samovar.model import Environment, Exit
 from samovar.ports import Driver, Report
+
+T = TypeVar("T")
 
 
 class Watcher(Protocol):
@@ -43,6 +45,14 @@ class Keeper:
     def do(self, work: Callable[[], None]) -> None:
         """Do something that takes a while, soon and out of the way."""
         self._loop.call_soon_threadsafe(work)
+
+    def prepare(self, environment: Environment) -> None:
+        """Make ready what its replicas will start from. That it cannot be is no fault before somebody needs it."""
+        self._loop.call_soon_threadsafe(self._chore, lambda: self._prepare_early(environment))
+
+    def apart(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Do ``work``, which must not raise, in a thread; then, in a turn, ``then`` with what it gave."""
+        self._loop.call_soon_threadsafe(self._chore, lambda: self._apart(work, then))
 
     async def close(self, grace: float) -> None:
         """Stop every replica; what becomes of them is told to nobody any more."""
@@ -83,6 +93,17 @@ class Keeper:
         except errors.BaseRuntimeError:
             self._prepared.pop(version, None)
             raise
+
+    async def _prepare_early(self, environment: Environment) -> None:
+        try:
+            await self._prepare(environment)
+        except errors.BaseRuntimeError as error:
+            self._report(f"environment '{environment.name}' is depended on and cannot be made yet: {error}")
+
+    async def _apart(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        found = await asyncio.to_thread(work)
+        with self._turn:
+            then(found)
 
     def _chore(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = self._loop.create_task(work())

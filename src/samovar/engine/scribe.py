@@ -7,28 +7,55 @@ same inputs for the n-th time gives the same id, so a run that is started again 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from samovar.entries import Change, Entry, PoolEvent, RunEnded, RunStarted, Settled
-from samovar.errors import SlowDownError
-from samovar.model import Phase, TaskSpec
+from samovar.engine.work import NONE
+from samovar.entries import AttemptEnded, Change, Entry, PoolEvent, PoolOpened, RunEnded, RunStarted, Settled
+from samovar.errors import JournalError, SlowDownError
+from samovar.light import msgspec
+from samovar.model import SUCCEEDED, Environment, Failure, Phase, TaskSpec
 from samovar.ports import Journal
 
 if TYPE_CHECKING:
+    from samovar.core.messages import Assign
     from samovar.engine.work import Run, Work
+    from samovar.wire.frames import Traced
 
 ROOT = "root"
 """The id of a run's first action."""
+
+TRACE = "@"
+"""Stands in the id of a traced call between that of its action and its own key."""
+
+AGAIN = "~"
+"""Stands in an id before the number of the time that this is done, after what came of it before did not count."""
+
+_FLUSH_SECONDS = 5.0
 
 
 class Record:
     """What is known of an action beside its outcome."""
 
-    __slots__ = ("attempts", "calls", "cold", "forsaken", "id", "parent", "queued", "replica", "started")
+    __slots__ = (
+        "attempts",
+        "called",
+        "calls",
+        "cold",
+        "failing",
+        "failures",
+        "forsaken",
+        "hashes",
+        "id",
+        "parent",
+        "queued",
+        "replica",
+        "started",
+    )
 
     def __init__(self, action: str, parent: Record | None, queued: float) -> None:
         self.id = action
@@ -38,9 +65,32 @@ class Record:
         self.queued = queued
         self.started: float | None = None
         self.attempts = 0
+        self.failures = 0  # of its own
         self.replica = ""
         self.cold = False
-        self.calls: dict[str, int] = {}  # how often the current attempt has called what
+        self.calls: dict[str, int] | None = None  # how often the current attempt has called what
+        self.hashes: dict[str, Any] | None = None  # of its id and a task; each call copies one
+        self.called = False  # an attempt has called or traced something, and what came of it may be written down
+        self.failing: set[str] | None = None  # ids of what it called that have failed
+
+    def assigned(self, command: Assign) -> None:
+        self.started = time.time()
+        self.attempts += 1
+        self.replica = command.replica
+        self.cold = command.cold
+
+    def call(self, task: str, body: bytes) -> str:
+        """The id of what it calls."""
+        if self.calls is None or self.hashes is None:
+            self.calls, self.hashes = {}, {}
+        begun = self.hashes.get(task)
+        if begun is None:
+            begun = self.hashes[task] = hashlib.blake2b(f"{self.id} {task} ".encode(), digest_size=12)
+        ended = begun.copy()
+        ended.update(body)
+        called: str = ended.hexdigest()
+        times = self.calls[called] = self.calls.get(called, 0) + 1
+        return f"{called}-{times}" if times > 1 else called
 
 
 class Scribe:
@@ -48,12 +98,11 @@ class Scribe:
         self.engine = engine
         self._journal = journal
         self._clock = clock
-        self._waiting: deque[Entry] = deque()  # the journal had no room for them
-
-    @property
-    def is_slow(self) -> bool:
-        """Nothing that is to be written down should be started now."""
-        return bool(self._waiting) or self._journal.health().is_slow
+        self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
+        self._write: Callable[[Entry], None] = self._entries.append
+        self._noted: dict[Run, str] = {}  # written down for their cached results → their names here
+        self.is_slow = False
+        """Nothing that is to be written down should be started now. Known anew when a turn ends."""
 
     def begin(self, work: Work, is_new: bool) -> None:
         """A run starts with its first action; ``is_new``: it is not written down yet."""
@@ -62,24 +111,29 @@ class Scribe:
         if is_new:
             run = work.run
             self._write(
-                RunStarted(run.name, self.engine, ROOT, work.task, now, work.body, work.blobs, run.context),
+                RunStarted(run.name, self.engine, ROOT, work.task, now, work.body, work.blobs, run.context, run.caching)
             )
 
-    def call(self, parent: Record, task: TaskSpec, body: bytes) -> Record:
+    def call(self, run: Run, parent: Record, task: TaskSpec, body: bytes) -> Record:
         """``parent`` calls a task."""
-        called = hashlib.blake2b(f"{parent.id} {task.name} ".encode() + body, digest_size=12).hexdigest()
-        times = parent.calls[called] = parent.calls.get(called, 0) + 1
-        record = Record(f"{called}-{times}" if times > 1 else called, parent, self._clock())
-        if parent.forsaken and (forsaken := parent.forsaken.pop(record.id, None)) is not None:
+        action = _free(run, parent.call(task.name, body))
+        record = Record(action, parent, self._clock())
+        if parent.forsaken and (forsaken := parent.forsaken.pop(action, None)) is not None:
             record.forsaken = forsaken[1].forsaken
+            record.called = bool(forsaken[1].calls) or forsaken[1].called
         return record
 
-    def assigned(self, record: Record, replica: str, cold: bool) -> None:
-        record.started = self._clock()
-        record.attempts += 1
-        record.replica = replica
-        record.cold = cold
-        record.calls.clear()
+    def recalls(self, run: Run, record: Record, command: Assign) -> bool:
+        """Whether the attempt that begins is not the first, and there is something to recall of those before."""
+        if command.failures > record.failures:  # tried again because it failed: so is what failed below it
+            record.failures = command.failures
+            run.taken |= record.failing or NONE
+            record.failing = None
+        recalls = record.called or bool(record.calls) or record.id in run.parents
+        if recalls:
+            record.called = True
+            record.calls = None
+        return recalls
 
     def settled(self, work: Work, record: Record, superseded: bool) -> None:
         entry = self._entry(work, record)
@@ -89,14 +143,60 @@ class Scribe:
             record.parent.forsaken[record.id] = (entry, record)
             return
         self._write(entry)
-        left = [record]
+        if work.failure is not None:
+            self.failed(record)
+        left = [record] if record.forsaken else []
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
                 self._write(forsaken)
                 left.append(below)
 
+    def failed(self, record: Record) -> None:
+        """What an action called has failed, now or before a crash."""
+        if record.parent is not None:
+            _add_failing(record.parent, record.id)
+
+    def traced(self, work: Work, record: Record, frame: Traced) -> None:
+        """A traced call of an execution has ended."""
+        run = work.run
+        action = _free(run, f"{record.id}{TRACE}{frame.key}")
+        record.called = True
+        if frame.failure is not None:
+            _add_failing(record, action)
+        entry = Settled(
+            run.name,
+            action,
+            record.id,
+            frame.name,
+            SUCCEEDED if frame.failure is None else Phase.FAILED,
+            frame.started,
+            self._clock(),
+            frame.started,
+            1,
+            record.replica,
+            result=frame.body,
+            result_blobs=frame.blobs,
+            failure=frame.failure,
+        )
+        self._write(entry)
+
+    def note(self, work: Work, record: Record) -> None:
+        """The result of a cached call, by an engine that writes down nothing else: its run goes before it."""
+        run = work.run
+        if run not in self._noted and run.task is not None:
+            name = f"{run.name}.{os.urandom(3).hex()}"  # a script may use a name again
+            self._noted[run] = name
+            self._write(RunStarted(name, self.engine, ROOT, run.task, record.queued, caching=run.caching))
+        parent = "" if record.id == ROOT else ROOT
+        self._write(msgspec.structs.replace(self._entry(work, record), run=self._noted[run], parent=parent))
+
+    def note_end(self, run: Run, phase: Phase) -> None:
+        name = self._noted.pop(run, None)
+        if name is not None:
+            self._write(RunEnded(name, phase, self._clock(), run.actions))
+
     def _entry(self, work: Work, record: Record) -> Settled:
-        kept = not work.result_blobs  # what lies in files of this engine goes with it
+        hit, succeeded = work.hit, work.failure is None
         return Settled(
             work.run.name,
             record.id,
@@ -109,28 +209,83 @@ class Scribe:
             record.attempts,
             record.replica,
             record.cold,
-            result=work.result if kept and work.failure is None else b"",
-            result_blobs=work.result_blobs,
+            result=work.result if succeeded else b"",
+            result_blobs=work.result_blobs if hit is None else hit.blobs,
             failure=work.failure,
+            cache_key=work.cached.key if work.cached is not None and succeeded else "",
+            hit=hit.source if hit is not None else "",
         )
+
+    def retried(self, work: Work, record: Record, failure: Failure) -> None:
+        """An attempt has ended, and its action goes on."""
+        entry = AttemptEnded(
+            work.run.name,
+            record.id,
+            record.attempts,
+            record.replica,
+            record.cold,
+            record.started or record.queued,
+            self._clock(),
+            failure,
+        )
+        self._write(entry)
+
+    def opened(self, pool: str, environment: Environment) -> None:
+        """A pool is there, or has other settings."""
+        self._write(PoolOpened(pool, self._clock(), environment))
+
+    # in a thread
+
+    def known(self, key: str) -> Settled | None:
+        """The newest result under a cache key."""
+        with contextlib.suppress(JournalError):
+            return next(iter(self._journal.settled(cache_key=key)), None)
+        return None
+
+    def below(self, run: str, action: str) -> list[Settled]:
+        """What an action has called and traced, as far as it has ended; nothing where the journal cannot say."""
+        with contextlib.suppress(JournalError):
+            self._journal.flush(_FLUSH_SECONDS)
+            return list(self._journal.settled(run=run, parent=action))
+        return []
+
+    # in a turn
 
     def ended(self, run: Run, phase: Phase) -> None:
         self._write(RunEnded(run.name, phase, self._clock(), run.actions))
 
-    def happened(self, pool: str, change: Change, replica: str = "", reason: str = "") -> None:
-        self._write(PoolEvent(pool, self._clock(), change, replica, reason=reason))
+    def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
+        """``replicas``: how many the pool wants from here on."""
+        self._write(PoolEvent(pool, self._clock(), change, replica, replicas, reason))
 
-    def catch_up(self) -> None:
-        """Hand over what the journal had no room for."""
-        waiting, self._waiting = self._waiting, deque()
-        for entry in waiting:
-            self._write(entry)
-
-    def _write(self, entry: Entry) -> None:
-        if self._waiting:
-            self._waiting.append(entry)
+    def hand_over(self) -> None:
+        """Give the journal what is written; what it has no room for is given again."""
+        if not self._entries and not self.is_slow:
             return
         try:
-            self._journal.record(entry)
+            self._journal.record(*self._entries)
         except SlowDownError:
-            self._waiting.append(entry)
+            self.is_slow = True
+        else:
+            self._entries.clear()
+            self.is_slow = self._journal.health().is_slow
+
+
+def _free(run: Run, action: str) -> str:
+    """The id, or the next one of it that is not taken by an outcome that does not count any more."""
+    while action in run.taken:
+        base, times = parted(action)
+        action = f"{base}{AGAIN}{times + 1}"
+    return action
+
+
+def parted(action: str) -> tuple[str, int]:
+    """An id without, and for which time it is done."""
+    base, _, times = action.rpartition(AGAIN)
+    return (base, int(times)) if times.isdigit() and base else (action, 1)
+
+
+def _add_failing(record: Record, action: str) -> None:
+    if record.failing is None:
+        record.failing = set()
+    record.failing.add(action)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from samovar.model import QUEUED, Failure, Phase, TaskSpec
+from samovar.model import QUEUED, CacheCall, Caching, Failure, Phase, TaskSpec
 
 if TYPE_CHECKING:
     from samovar.engine.links import Link
@@ -24,14 +24,34 @@ class Outcome:
         self.failure = failure
 
 
+class Called(NamedTuple):
+    """What a run starts with: its first call."""
+
+    task: TaskSpec
+    body: bytes
+    blobs: tuple[str, ...] = ()
+    cached: CacheCall | None = None
+
+
+class Known(NamedTuple):
+    """The result of a call that has run."""
+
+    body: bytes
+    blobs: tuple[str, ...]  # names of what is kept, not to be consumed
+    source: str  # RUN/ACTION
+
+
 class Work:
     __slots__ = (
         "action",
         "blobs",
         "body",
+        "cached",
         "call",
+        "context",
         "epoch",
         "failure",
+        "hit",
         "link",
         "number",
         "phase",
@@ -50,6 +70,9 @@ class Work:
         self.number = number  # within the run
         self.body = body
         self.blobs = blobs
+        self.context = run.context
+        self.cached: CacheCall | None = None
+        self.hit: Known | None = None  # where it need not run
         self.action = 0
         self.link: Link | None = None  # the replica that asked for it; None: whoever started the run
         self.call = 0
@@ -84,18 +107,40 @@ class Starter(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
 
 
+NONE: frozenset[str] = frozenset()
+
+
 class Run:
     """One call from outside; numbers its actions."""
 
-    __slots__ = ("actions", "context", "name", "pools", "recalled", "starter")
+    __slots__ = (
+        "actions",
+        "caching",
+        "context",
+        "is_resumed",
+        "name",
+        "parents",
+        "pools",
+        "recalled",
+        "starter",
+        "taken",
+        "task",
+    )
 
-    def __init__(self, name: str, context: dict[str, str] | None, starter: Starter) -> None:
+    def __init__(self, name: str, context: dict[str, str] | None, starter: Starter, caching: Caching = "") -> None:
         self.name = name
+        self.caching = caching
+        self.task: TaskSpec | None = None  # the first one
         self.context = context
         self.starter = starter
         self.actions = 0
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
-        self.recalled: dict[str, Settled] | None = None  # what it had finished before a crash, by id
+        self.is_resumed = False  # another engine has written it down
+        self.parents = NONE  # ids of actions that had called something before a crash
+        self.recalled: dict[str, Settled] | None = (
+            None  # what had ended before a crash or a retry, until it is asked for
+        )
+        self.taken = NONE  # ids of what has ended and does not count any more
 
     def number(self) -> int:
         self.actions += 1

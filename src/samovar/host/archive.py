@@ -16,7 +16,6 @@ import msgspec
 
 from samovar import errors
 from samovar.engine.clients import NOTHING_WRITTEN, Recalled
-from samovar.engine.turn import Turn
 from samovar.engine.work import Outcome
 from samovar.entries import (
     ActionQuery,
@@ -32,6 +31,7 @@ from samovar.entries import (
 from samovar.host import lines
 from samovar.host.lines import LogPage, LogQuery
 from samovar.host.logbook import Logbook
+from samovar.host.station import Station
 from samovar.model import Failure, Phase
 from samovar.ports import Journal
 
@@ -85,13 +85,14 @@ def answer(query: Query, journal: Journal | None, logs: Path) -> Any:
 
 
 class Archive:
-    """Implements ``samovar.engine.clients.Archive``; ``flush`` writes out what the engine has to say to its peers."""
+    """Implements ``samovar.engine.clients.Archive``."""
 
-    def __init__(self, journal: Journal | None, logbook: Logbook, turn: Turn, flush: Callable[[], None]) -> None:
+    def __init__(self, journal: Journal | None, logbook: Logbook, station: Station) -> None:
         self._journal = journal
         self._logbook = logbook
-        self._turn = turn
-        self._flush = flush
+        self._turn = station.turn
+        self._flush = station.engine.flush
+        self._copies = station.engine.vault.copies
         self._threads = ThreadPoolExecutor(THREADS, "samovar-archive")
 
     def find(self, query: bytes, answer: Callable[[bytes, str], None]) -> None:
@@ -127,27 +128,27 @@ class Archive:
 
     def _recall(self, run: str, tell: Callable[[Recalled], None]) -> None:
         try:
-            known = Recalled() if self._journal is None else _recall(self._journal, run)
+            known = Recalled() if self._journal is None else self._recalled(self._journal, run)
         except Exception as error:  # as above
             known = Recalled(reason=f"what is written of run {run} cannot be read: {error}")
         with self._turn:
             tell(known)
             self._flush()
 
-
-def _recall(journal: Journal, run: str) -> Recalled:
-    journal.flush(SECONDS)
-    found = journal.find(RunQuery(run=run)).items
-    if not found:
-        return Recalled()
-    (summary,) = found
-    if not summary.phase.is_terminal:
-        return Recalled(reason=f"run {run} is not carried out here, but by the {summary.engine}")
-    for root in journal.settled(run, summary.action):
-        if not root.result_blobs:
-            return Recalled(summary.task, Outcome(root.phase, root.result, (), root.failure))
-        return Recalled(summary.task, _lost("its result was large, and is not kept"))
-    return Recalled(summary.task, _lost("how is not written down"))
+    def _recalled(self, journal: Journal, run: str) -> Recalled:
+        journal.flush(SECONDS)
+        found = journal.find(RunQuery(run=run)).items
+        if not found:
+            return Recalled()
+        (summary,) = found
+        if not summary.phase.is_terminal:
+            return Recalled(reason=f"run {run} is not carried out here, but by the {summary.engine}")
+        for root in journal.settled(run, summary.action):
+            files = self._copies(root.result_blobs)
+            if files is None:
+                return Recalled(summary.task, _lost("its large result is lost"))
+            return Recalled(summary.task, Outcome(root.phase, root.result, files, root.failure))
+        return Recalled(summary.task, _lost("how is not written down"))
 
 
 def _lost(why: str) -> Outcome:

@@ -6,6 +6,7 @@ from samovar import errors
 from samovar.engine.engine import Engine, OnLog
 from samovar.host.handle import Handle
 from samovar.host.host import Host
+from samovar.host.notebook import Notebook
 from samovar.host.station import Station
 from samovar.model import PoolStats
 from samovar.ports import Report
@@ -18,7 +19,8 @@ class EmbeddedHost(Host):
     engine: Engine
 
     def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
-        self.station = station = Station(report, on_log, driver)
+        self._notebook = Notebook(report)
+        self.station = station = Station(report, on_log, driver, self._notebook.remembers)
         super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
 
     def attach(self, name: str) -> Handle:
@@ -37,5 +39,10 @@ class EmbeddedHost(Host):
         interrupted, ends the work of the first at once.
         """
         self.closed = True
+        with self.turn:
+            self.engine.hand_over()
+        self._notebook.flush()
         self.station.close(grace)
+        self.engine.hand_over()
+        self._notebook.close()
         self.turn.release_signals()

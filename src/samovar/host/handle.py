@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from samovar.engine.work import Outcome, Run
-from samovar.model import Phase, TaskSpec
+from samovar.engine.work import Called, Outcome, Run
+from samovar.model import Phase
 from samovar.sdk.pending import Pending
 from samovar.wire import payload
 
@@ -58,9 +58,9 @@ class Handle:
     def abort(self, reason: str = "") -> None:
         self._host.abort(self, reason)
 
-    def begin(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run) -> None:
+    def begin(self, called: Called, run: Run) -> None:
         """Called in a turn, soon after the run was submitted."""
-        self.action = self._host.engine.start(task, body, blobs, run)
+        self.action = self._host.engine.start(called, run)
 
     def running(self) -> None:
         """The engine knows."""

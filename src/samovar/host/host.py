@@ -12,15 +12,16 @@ import gc
 import itertools
 import os
 import threading
+import weakref
 from typing import Any, Protocol
 
 from samovar import errors
 from samovar.engine.engine import OnLog
 from samovar.engine.helm import Driven, Helm
 from samovar.engine.turn import Turn
-from samovar.engine.work import Run
+from samovar.engine.work import Called, Run
 from samovar.host.handle import Convert, Handle
-from samovar.model import Phase, PoolStats, TaskSpec
+from samovar.model import Caching, Environment, Phase, PoolStats, TaskSpec
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import payload
@@ -30,7 +31,9 @@ from samovar.wire.blobs import Blobs
 class Runs(Driven, Protocol):
     """An engine, or what stands for it; to be touched in a turn."""
 
-    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run) -> int: ...
+    def start(self, called: Called, run: Run) -> int: ...
+
+    def prepare(self, environments: tuple[Environment, ...]) -> None: ...
 
     def abort(self, action: int, reason: str) -> None: ...
 
@@ -48,6 +51,7 @@ class Host(abc.ABC):
         self.on_log = on_log
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.closed = False
+        self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
         self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)
         turn.keep_signals()
@@ -60,17 +64,27 @@ class Host(abc.ABC):
         inputs: dict[str, Any],
         name: str = "",
         context: dict[str, str] | None = None,
+        caching: Caching = "",
+        copy_style: str = "",
     ) -> Handle:
         if self.closed:
             raise errors.InitializationError("InitializationError", "this process is ending: no run can start")
-        spec = task.spec
+        spec = self.described(task.spec, copy_style)
+        cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
-        run = Run(handle.name, context, handle)
+        run = Run(handle.name, context, handle, caching)
         if not self.helm.is_taken:
             self.turn.keep_signals()
-        self.helm.submit(functools.partial(handle.begin, spec, body, blobs, run))
+        if task.environment.depends_on and task not in self._prepared:
+            self._prepared.add(task)
+            self.helm.submit(functools.partial(self.engine.prepare, task.environment.needs()))
+        self.helm.submit(functools.partial(handle.begin, Called(spec, body, blobs, cached), run))
         return handle
+
+    def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
+        """The task as the engine gets to see it."""
+        return spec
 
     def wait(self, handle: Handle, timeout: float | None) -> None:
         """Return when the outcome is there, or after ``timeout`` seconds."""

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -22,11 +22,13 @@ from samovar.engine.helm import Helm
 from samovar.engine.hub import Hub
 from samovar.engine.links import Link
 from samovar.engine.turn import Turn
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.host.absence import PATIENCE, Absence
 from samovar.host.handle import Handle
 from samovar.host.host import Host
-from samovar.model import Failure, Phase, PoolStats, ReplicaStats, TaskSpec, Underway
+from samovar.host.shipping import SECONDS as CODE_SECONDS
+from samovar.host.shipping import Shipping
+from samovar.model import Environment, Failure, Phase, PoolStats, ReplicaStats, TaskSpec, Underway
 from samovar.ports import Report
 from samovar.wire import frames
 from samovar.wire.blobs import Blobs
@@ -49,15 +51,7 @@ class Question:
 
     def __init__(self) -> None:
         self.outcome: Any = None
-        self.arrived: threading.Event | None = None  # for a thread that waits while another one steers
-
-
-class _Start(NamedTuple):
-    """What a run is started with; kept until it has ended, for a service that has never heard of it."""
-
-    task: TaskSpec
-    body: bytes
-    blobs: tuple[str, ...]
+        self.answered = threading.Event()  # for a thread that does not run the engine itself
 
 
 class RemoteEngine:
@@ -81,7 +75,7 @@ class RemoteEngine:
         self._patience = patience
         self._calls = 0
         self._runs: dict[int, Run] = {}  # that have not ended
-        self._starts: dict[int, _Start] = {}  # of those that were started here
+        self._starts: dict[int, Called] = {}  # of those that were started here
         self._delayed: list[tuple[float, int]] = []  # (when, call): starts that are to be said again
         self._running: set[int] = set()
         self._aborted: dict[int, str] = {}  # while the service was gone: call → reason
@@ -89,20 +83,24 @@ class RemoteEngine:
         self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
         self._folder = ""  # where the service has its large values
         self._absence: Absence | None = None
-        self._is_joined = False
+        self.is_joined = False  # the service has greeted
         self._is_ending = False  # the service has said so
         self._connect()
 
     # as an engine
 
-    def start(self, task: TaskSpec, body: bytes, blobs: tuple[str, ...], run: Run) -> int:
+    def prepare(self, environments: tuple[Environment, ...]) -> None:
+        if self._link.is_open:
+            self._send(frames.Prepare(environments))
+
+    def start(self, called: Called, run: Run) -> int:
         self._calls = call = self._calls + 1
-        if not self._link.is_open and self._absence is None and not self._return():
+        if not self.is_expected():
             run.starter.ended(self._lost())
             return call
         self._runs[call] = run
-        self._starts[call] = _Start(task, body, blobs)
-        if self._is_joined:
+        self._starts[call] = called
+        if self.is_joined:
             self._say_start(call)
         return call
 
@@ -111,7 +109,7 @@ class RemoteEngine:
             return
         if any(call == action for _, call in self._delayed):
             self._end(action, Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason)))
-        elif self._is_joined:
+        elif self.is_joined:
             self._send(frames.Abort(action, reason))
         else:
             self._aborted[action] = reason
@@ -128,7 +126,7 @@ class RemoteEngine:
     def tick(self) -> None:
         """Say again what the service had no room for, and look whether one that was gone is back."""
         now = time.monotonic()
-        while self._is_joined and self._delayed and self._delayed[0][0] <= now:
+        while self.is_joined and self._delayed and self._delayed[0][0] <= now:
             _, call = heapq.heappop(self._delayed)
             if call in self._starts:
                 self._say_start(call)
@@ -145,22 +143,26 @@ class RemoteEngine:
 
     # as a client
 
+    def is_expected(self) -> bool:
+        """The service is there, or soon, as far as one can know."""
+        return self._link.is_open or self._absence is not None or self._return()
+
     def attach(self, run: Run) -> tuple[int, Question]:
         """Be told of a run of anybody. The answer is a frame ``Attached``."""
-        question = self.ask(lambda call: frames.Attach(call, run.name))
+        question = self.ask(frames.Attach(0, run.name))
         if question.outcome is None:
             self._runs[self._calls] = run
         return self._calls, question
 
-    def ask(self, frame_of: Callable[[int], Any]) -> Question:
-        """The answer is the frame that comes back, or GONE."""
+    def ask(self, frame: Any) -> Question:
+        """The call is numbered here. The answer is the frame that comes back, or GONE."""
         self._calls += 1
         question = Question()
-        if self._is_joined:
+        if self.is_joined:
             self._questions[self._calls] = question
-            self._send(frame_of(self._calls))
+            self._send(msgspec.structs.replace(frame, call=self._calls))
         else:
-            question.outcome = GONE
+            self._answer(question, GONE)
         return question
 
     def shut_down(self, grace: float) -> None:
@@ -200,7 +202,7 @@ class RemoteEngine:
 
     def disconnected(self, link: Link) -> None:
         """The service is gone; whoever waits for an answer is told, and whoever waits for a run waits for it."""
-        self._is_joined = False
+        self.is_joined = False
         self._answer(self.greeting, GONE)
         questions, self._questions = self._questions, {}
         for question in questions.values():
@@ -220,7 +222,7 @@ class RemoteEngine:
     def _joined(self, frame: frames.Joined) -> None:
         was_gone = self._absence is not None
         is_first = self.greeting.outcome is None
-        self._is_joined = True
+        self.is_joined = True
         self._absence = None
         self._refs.clear()
         kept, self._folder = frame.blobs == self._folder, frame.blobs
@@ -300,18 +302,21 @@ class RemoteEngine:
             self._report(f"the service at {self.address} is gone; waiting for it, for up to {self._patience:g} s")
 
     def _say_start(self, call: int) -> None:
-        start, run = self._starts[call], self._runs[call]
-        known = self._refs.get(id(start.task))
+        called, run = self._starts[call], self._runs[call]
+        task = called.task
+        known = self._refs.get(id(task))
         if known is None:
-            known = self._refs[id(start.task)] = (len(self._refs) + 1, start.task)
-            self._send(frames.Declare(known[0], start.task))
-        self._send(frames.Start(call, known[0], run.name, start.body, start.blobs, run.context))
+            known = self._refs[id(task)] = (len(self._refs) + 1, task)
+            self._send(frames.Declare(known[0], task))
+        start = frames.Start(
+            call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
+        )
+        self._send(start)
 
     def _answer(self, question: Question | None, answer: Any) -> None:
         if question is not None and question.outcome is None:
             question.outcome = answer
-            if question.arrived is not None:
-                question.arrived.set()
+            question.answered.set()
             self._arrived()
 
     def _lost(self) -> Outcome:
@@ -327,6 +332,17 @@ _LOST = ("lost",)
 
 def _failed(text: str) -> Outcome:
     return Outcome(Phase.FAILED, b"", (), Failure("system", "RuntimeSystemError", text))
+
+
+class _Return:
+    """``outcome`` comes when the service has greeted, or is given up."""
+
+    def __init__(self, engine: RemoteEngine) -> None:
+        self._engine = engine
+
+    @property
+    def outcome(self) -> Any:
+        return True if self._engine.is_joined or not self._engine.is_expected() else None
 
 
 def no_answer(address: str, error: OSError) -> errors.InitializationError:
@@ -361,23 +377,37 @@ class RemoteHost(Host):
             )
         self.service = service
         engine.on_return = self._returned
+        self._shipping = Shipping(self, is_here=True)
+
+    def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
+        """With code that the service has. InitializationError: it cannot have it."""
+        return self._shipping.described(spec, copy_style or "loaded_modules")
+
+    def bring(self, frame: frames.Offer | frames.Parcel) -> Any:
+        """Code. The answer is a ``Kept``, or nothing where the service is gone. TimeoutError: it does not answer."""
+        with self.turn:
+            is_expected = self.engine.is_expected()
+        if is_expected:
+            self.helm.steer(_Return(self.engine), PATIENCE)
+        answer = self._ask(frame, CODE_SECONDS)
+        return None if answer is GONE else answer
 
     # TimeoutError, from each of these: the service does not answer. RuntimeSystemError: it is gone.
 
     def stats(self) -> list[PoolStats]:
         """Nothing while the service is gone."""
-        answer = self._ask(frames.Ask)
+        answer = self._ask(frames.Ask(0))
         return [] if answer is GONE else list(answer.pools)
 
     def standing(self) -> tuple[list[PoolStats], list[ReplicaStats]]:
         """Every pool, and every replica."""
-        answer = self._asked(lambda call: frames.Ask(call, replicas=True))
+        answer = self._asked(frames.Ask(0, replicas=True))
         return list(answer.pools), list(answer.replicas)
 
     def underway(self, ask: frames.AskActions) -> Iterator[Underway]:
         """The actions that are queued or run, the newest first; the service is asked for them part by part."""
         while True:
-            answer = self._asked(lambda call: msgspec.structs.replace(ask, call=call))  # noqa: B023 - called at once
+            answer = self._asked(ask)
             yield from answer.actions
             if not answer.next:
                 return
@@ -397,35 +427,35 @@ class RemoteHost(Host):
 
     def is_taken(self, handle: Handle) -> bool:
         """Whether the service has taken a run; what it said before this question has come."""
-        self._asked(frames.Ask)
+        self._asked(frames.Ask(0))
         with self.turn:
             return not self.engine.is_delayed(handle.action)
 
     def find(self, query: bytes) -> bytes:
         """A page of what is written down (``host.archive``). JournalError: there is none, and why."""
-        answer = self._asked(lambda call: frames.Find(call, query), FIND_SECONDS)
+        answer = self._asked(frames.Find(0, query), FIND_SECONDS)
         if answer.problem:
             raise errors.JournalError(answer.problem)
         return bytes(answer.page)
 
     def control(self, pool: str, verb: frames.Verb, low: int = 0, high: int = 0) -> str:
         """Change a pool by hand; gives its name. InitializationError: there is none, or it cannot be so."""
-        answer = self._asked(lambda call: frames.Control(call, pool, verb, low, high))
+        answer = self._asked(frames.Control(0, pool, verb, low, high))
         if answer.problem:
             raise errors.InitializationError("InitializationError", answer.problem)
         return str(answer.pool)
 
     def abort_run(self, name: str, reason: str, number: int = 0) -> bool:
         """Abort a run of anybody, or one action of it. False: it is not on its way."""
-        return bool(self._asked(lambda call: frames.AbortRun(call, name, reason, number)).found)
+        return bool(self._asked(frames.AbortRun(0, name, reason, number)).found)
 
-    def _ask(self, frame_of: Callable[[int], Any], seconds: float = SECONDS) -> Any:
+    def _ask(self, frame: Any, seconds: float = SECONDS) -> Any:
         with self.turn:
-            question = self.engine.ask(frame_of)
+            question = self.engine.ask(frame)
         return self._outcome(question, seconds)
 
-    def _asked(self, frame_of: Callable[[int], Any], seconds: float = SECONDS) -> Any:
-        return self._there(self._ask(frame_of, seconds))
+    def _asked(self, frame: Any, seconds: float = SECONDS) -> Any:
+        return self._there(self._ask(frame, seconds))
 
     def _there(self, answer: Any) -> Any:
         if answer is GONE:
@@ -435,11 +465,7 @@ class RemoteHost(Host):
     def _outcome(self, question: Question, seconds: float) -> Any:
         if not self.helm.steer(question, seconds):
             with self.helm.following():
-                with self.turn:
-                    question.arrived = threading.Event()
-                    if question.outcome is not None:
-                        question.arrived.set()
-                question.arrived.wait(seconds)
+                question.answered.wait(seconds)
         if question.outcome is None:
             raise TimeoutError(f"the service at {self.engine.address} has not answered for {seconds:g} s")
         return question.outcome

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from types import FrameType
 from samovar import config, errors
 from samovar.engine.engine import OnLog
 from samovar.host.archive import Archive
+from samovar.host.bundles import Bundles
+from samovar.host.desk import Desk
 from samovar.host.logbook import Logbook
 from samovar.host.memory import Memory
 from samovar.host.remote import RemoteHost, no_answer
@@ -49,12 +52,15 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
 
         where = config.journal()
         memory = Memory(where, say) if where else None
-        scribe = memory.scribe if memory is not None else None
-        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, scribe)
+        remembers = memory.remembers if memory is not None else None
+        station = Station(report, lambda label, _, text: _say_lines(say, label, text), driver, remembers)
+        bundles = Bundles(config.state_folder() / "bundles")
+        desk = Desk(bundles, station, memory.digests if memory is not None else set)
+        station.engine.clients.keep_code(desk)
         ending = _Ending()
         clients = station.engine.clients
         logbook = station.engine.logbook = Logbook(config.logs_folder(), say)
-        archive = Archive(memory.journal if memory else None, logbook, station.turn, station.engine.flush)
+        archive = Archive(memory.journal if memory else None, logbook, station)
         clients.archive = archive
         clients.driver = station.driver
         clients.on_shutdown = ending.ask
@@ -62,14 +68,17 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
         address.unlink(missing_ok=True)  # of one that was killed: we have the lock
         with station.turn:
             station.engine.hub.listen(str(address), "client")
+        gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
+        gc.set_threshold(50_000, 50, 50)
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         try:
             if memory is not None:
                 memory.on_pruned = lambda: logbook.forget(memory.knows)
-                memory.resume(station)
+                memory.resume(station, bundles)
             with station.turn:
                 clients.release()
                 station.engine.flush()
+            desk.begin_sweeps()
             grace = ending.wait()
             with station.turn:
                 clients.refuse()
@@ -81,9 +90,12 @@ def serve(say: Callable[[str], None], driver: str = "") -> None:
             address.unlink(missing_ok=True)
             with station.turn:
                 station.engine.fall_silent()
+            if memory is not None:
+                memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
             archive.close()
             logbook.close()
+            desk.close()
             if memory is not None:
                 memory.close()
         say("ended")

@@ -15,10 +15,9 @@ from typing import Any
 
 from samovar import config, errors
 from samovar.drivers.choice import open_driver
-from samovar.engine.engine import Engine, OnLog
+from samovar.engine.engine import Engine, OnLog, Remembers
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
-from samovar.engine.scribe import Scribe
 from samovar.engine.turn import Turn
 from samovar.ports import Report
 
@@ -29,7 +28,7 @@ _CLOSE_LIMIT = 20.0  # seconds beyond the grace
 class Station:
     """InitializationError: a setting, or the name of the driver, is wrong."""
 
-    def __init__(self, report: Report, on_log: OnLog, driver: str = "", scribe: Scribe | None = None) -> None:
+    def __init__(self, report: Report, on_log: OnLog, driver: str = "", memory: Remembers | None = None) -> None:
         settings = config.load()
         self.driver = driver or settings.driver
         self.folder, socket_lock = _own_folder(tempfile.gettempdir())
@@ -43,7 +42,7 @@ class Station:
             self._remove_folders()
             raise
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report)
-        self.engine = Engine(self._keeper, self.folder, self.blobs, on_log, settings.lease, scribe)
+        self.engine = Engine(self._keeper, self.folder, self.blobs, on_log, settings.lease, memory)
         self.helm.start(self.engine)
 
     @property

@@ -22,6 +22,8 @@ from samovar.entries import (
     Keep,
     Page,
     PoolEvent,
+    PoolOpened,
+    PoolQuery,
     RunEnded,
     RunQuery,
     RunStarted,
@@ -30,7 +32,7 @@ from samovar.entries import (
 )
 from samovar.errors import JournalAwayError, JournalError
 from samovar.journal import pages
-from samovar.journal.writer import OnHealth, OnRefused, Room, Writer
+from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Sorted, Writer, nothing
 from samovar.model import RUNNING, SUCCEEDED
 
 __all__ = ["MemoryJournal"]
@@ -49,6 +51,7 @@ class _Tables:
         self.settled: dict[str, dict[str, tuple[int, Settled]]] = {}  # by run, by action
         self.attempts: dict[str, dict[tuple[str, int], tuple[int, AttemptEnded]]] = {}
         self.events: dict[int, PoolEvent] = {}
+        self.pools: dict[str, tuple[int, PoolOpened]] = {}
         self.garbage: set[str] = set()
         self._rows = 0
         self._write: dict[type[Any], Callable[[Any], _Undo]] = {
@@ -57,6 +60,7 @@ class _Tables:
             Settled: self._action_settled,
             AttemptEnded: self._attempt_ended,
             PoolEvent: self._pool_event,
+            PoolOpened: self._pool_opened,
         }
 
     def commit(self, group: Sequence[Entry], number: int) -> None:
@@ -69,6 +73,9 @@ class _Tables:
                 for step in reversed(undo):
                     step()
                 raise
+
+    def sort(self, is_calm: bool) -> Sorted:
+        return Sorted(is_all=True)  # whatever is committed is in its place
 
     def close(self) -> None:
         """There is nothing to let go."""
@@ -119,6 +126,15 @@ class _Tables:
     def _pool_event(self, entry: PoolEvent) -> _Undo:
         return self._add(self.events, self._number(), entry)
 
+    def _pool_opened(self, entry: PoolOpened) -> _Undo:
+        known = self.pools.get(entry.pool)
+        if known is not None and known[1].at > entry.at:
+            return lambda: None
+        self.pools[entry.pool] = (self._number(), entry)
+        if known is None:
+            return partial(self.pools.pop, entry.pool)
+        return partial(self.pools.__setitem__, entry.pool, known)
+
 
 class MemoryJournal:
     """A ``samovar.ports.Journal``. A reason in ``away`` makes it one whose database has gone; "" brings it back."""
@@ -128,9 +144,10 @@ class MemoryJournal:
         on_health: OnHealth = lambda health: None,
         on_refused: OnRefused = lambda entry, error: None,
         room: Room | None = None,
+        before: Before = nothing,
     ) -> None:
         self._tables = _Tables()
-        self._writer = Writer(self._tables, on_health, on_refused, room)
+        self._writer = Writer(self._tables, on_health, on_refused, room, before)
         self.record = self._writer.record
         self.flush = self._writer.flush
         self.close = self._writer.close
@@ -152,7 +169,9 @@ class MemoryJournal:
             runs = [run for _, run in tables.started.values() if run.engine == engine and run.run not in tables.ended]
         return sorted(runs, key=lambda run: run.started)
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
         tables = self._tables
         with tables.reading():
             if cache_key:
@@ -162,7 +181,7 @@ class MemoryJournal:
             actions = tables.settled.get(run, {})
             if action:
                 actions = {key: row for key, row in actions.items() if key == action}
-            return iter([entry for _, entry in actions.values()])
+            return iter([entry for _, entry in actions.values() if parent in (None, entry.parent)])
 
     def find(self, query: Any) -> Page[Any]:
         tables = self._tables
@@ -181,6 +200,11 @@ class MemoryJournal:
                         if query.action in ("", attempt.action)
                     ),
                 )
+            if isinstance(query, PoolQuery):
+                opened = tables.pools.values()
+                return _page(
+                    query, ((pool.at, number, pool) for number, pool in opened if query.pool in ("", pool.pool))
+                )
             return _page(
                 query,
                 (
@@ -190,7 +214,7 @@ class MemoryJournal:
                 ),
             )
 
-    def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
+    def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         tables = self._tables
         with tables.reading():
             before = tables.referred()
@@ -203,9 +227,14 @@ class MemoryJournal:
             for at, (number, event) in enumerate(list(tables.events.items())):
                 if event.at < horizon or at < surplus:
                     del tables.events[number]
-            tables.garbage |= before - tables.referred()
+            heard = {event.pool for event in tables.events.values()}
+            for name, (_, pool) in list(tables.pools.items()):
+                if pool.at < horizon and name not in heard:
+                    del tables.pools[name]
+            after = tables.referred()
+            tables.garbage |= before - after
             tables.garbage -= set(swept)
-            return sorted(tables.garbage)
+            return sorted(tables.garbage | (set(found) - after))
 
 
 def _outdated(tables: _Tables, keep: Keep) -> list[str]:

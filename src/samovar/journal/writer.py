@@ -12,15 +12,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted
+from samovar.entries import Entry, Health, PoolEvent, PoolOpened, RunEnded, RunStarted
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
-GATHER = 0.05  # seconds in which a group gathers: each commit takes the interpreter from the engine a few times
-GROUP = 20_000  # entries that are committed at once; a large group touches each page of an index less often
+GATHER, GATHER_BUSY = 0.05, 0.1  # seconds in which a group gathers: each commit takes the interpreter from the engine
+GROUP = 20_000  # entries that are committed at once, and what was recorded together with the last of them
+CALM = 250  # entries of a group; of more, the engine is busy and has better use for the processor
+QUIET = 0.25  # seconds without such a group until it is calm
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between tries while the database is away
 
 OnHealth = Callable[[Health], None]
 OnRefused = Callable[[Entry, JournalError], None]
+
+Before = Callable[[Sequence[Entry]], None]
+"""Called with each group before it is committed, perhaps more than once. It raises as ``Store.commit`` does."""
+
+
+def nothing(group: Sequence[Entry]) -> None:
+    """Nothing is to be done before a commit."""
 
 
 class Room(NamedTuple):
@@ -28,6 +37,11 @@ class Room(NamedTuple):
 
     entries: int = 100_000
     bytes: int = 256 * 1024 * 1024
+
+
+class Sorted(NamedTuple):
+    is_all: bool  # nothing that is committed waits to be sorted
+    refused: Sequence[tuple[Entry, Exception]] = ()  # contradict what is written already
 
 
 class Store(Protocol):
@@ -38,6 +52,10 @@ class Store(Protocol):
 
         JournalAwayError: not now. Any other exception: an entry of the group cannot be written, ever.
         """
+        ...
+
+    def sort(self, is_calm: bool) -> Sorted:
+        """Put some of what is committed where readers find it, if there is time. JournalAwayError: not now."""
         ...
 
     def close(self) -> None: ...
@@ -53,15 +71,19 @@ class Writer:
         on_health: OnHealth = lambda health: None,
         on_refused: OnRefused = lambda entry, error: None,
         room: Room | None = None,
+        before: Before = nothing,
     ) -> None:
         self._store = store
+        self._before = before
         self._on_health = on_health
         self._on_refused = on_refused
         self._room = room or Room()
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[tuple[Sequence[Entry], int]] = deque()  # with their bytes
         self._lock = threading.Lock()  # held for a few instructions
         self._recorded = self._recorded_bytes = 0  # changed by whoever holds the lock
         self._done = self._done_bytes = 0  # changed by the writer alone
+        self._sorted = 0  # the same
+        self._until, self._until_bytes = self._room  # of what is recorded, as far as there is room; the same
         self._number = 0
         self._refused = 0
         self._trouble = ""
@@ -76,33 +98,43 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="samovar-journal", daemon=True)
         self._thread.start()
 
-    def record(self, entry: Entry) -> None:
-        size = entry.size
+    def record(self, *entries: Entry) -> None:
+        size = sum([entry.size for entry in entries])
         with self._lock:
-            backlog = self._recorded - self._done
-            if backlog and (
-                backlog >= self._room.entries or self._recorded_bytes - self._done_bytes + size > self._room.bytes
-            ):
-                raise SlowDownError(f"the journal has no room, {backlog} entries wait: {self._trouble or 'it is slow'}")
+            recorded = self._recorded + len(entries)
+            recorded_bytes = self._recorded_bytes + size
+            if recorded > self._until or recorded_bytes > self._until_bytes:
+                self._check_room()
             if self._is_closed:
                 raise JournalError("the journal is closed")
-            self._queue.append(entry)
-            self._recorded += 1
-            self._recorded_bytes += size
+            self._queue.append((entries, size))
+            self._recorded = recorded
+            self._recorded_bytes = recorded_bytes
             if not self._is_idle:
                 return
             self._is_idle = False
             self._behind_since = time.monotonic()
         self._wake.set()
 
+    def _check_room(self) -> None:
+        """Alone, what is recorded together finds room whatever its size."""
+        backlog = self._recorded - self._done
+        if backlog:
+            raise SlowDownError(f"the journal has no room, {backlog} entries wait: {self._trouble or 'it is slow'}")
+
     def flush(self, timeout: float) -> None:
+        """Until all is committed and sorted in, so that whatever is refused has been told."""
+        self._await(lambda: self._sorted, timeout)
+
+    def _await(self, reached: Callable[[], int], timeout: float) -> None:
         with self._lock:
             wanted = self._recorded
             self._flushing += 1
             self._hurry.set()
+        self._wake.set()
         try:
             with self._progress:
-                if self._progress.wait_for(lambda: self._done >= wanted, timeout):
+                if self._progress.wait_for(lambda: reached() >= wanted, timeout):
                     return
         finally:
             with self._lock:
@@ -110,7 +142,7 @@ class Writer:
                 if not self._flushing:
                     self._hurry.clear()
         raise JournalError(
-            f"{wanted - self._done} entries are not committed after {timeout:g} s: {self._trouble or 'it is slow'}"
+            f"{wanted - reached()} entries are not committed after {timeout:g} s: {self._trouble or 'it is slow'}"
         )
 
     def health(self) -> Health:
@@ -131,7 +163,7 @@ class Writer:
         if was_closed:
             return
         try:
-            self.flush(timeout)
+            self._await(lambda: self._done, timeout)
         except JournalError as error:
             raise JournalError(f"the journal is closed and these are lost: {error}") from error
         finally:
@@ -142,57 +174,96 @@ class Writer:
     # the writer's thread
 
     def _work(self) -> None:
+        busy_until = 0.0
         while not self._abandon.is_set():
-            group = self._take()
-            if group:
-                self._commit(group)
-            else:
-                self._wake.wait()
+            group, size = self._take(time.monotonic() < busy_until)
+            if group and not self._commit(group):
+                break
+            self._done_bytes += size
+            self._until_bytes = self._done_bytes + self._room.bytes
+            now = time.monotonic()
+            if group and len(group) >= CALM:
+                busy_until = now + QUIET
+            is_calm = now >= busy_until or self._flushing > 0
+            is_all = self._sort(is_calm)
+            if not group and (is_all or not is_calm):
+                self._wake.wait(None if is_all else busy_until - now)
                 self._wake.clear()
         self._store.close()
 
-    def _take(self) -> list[Entry]:
-        """The next group, once it has gathered; empty when there is nothing, and then ``record`` wakes this thread."""
+    def _take(self, is_busy: bool) -> tuple[list[Entry], int]:
+        """The next group, once it has gathered, and its bytes; empty when there is nothing, and then ``record`` wakes
+        this thread."""
         with self._lock:
             if not self._queue:
                 self._is_idle = True
-                return []
-        if len(self._queue) < GROUP:
-            self._hurry.wait(GATHER)
-        return [self._queue.popleft() for _ in range(min(len(self._queue), GROUP))]
+                return [], 0
+        if self._recorded - self._done < GROUP:
+            self._hurry.wait(GATHER_BUSY if is_busy else GATHER)
+        group, size = list[Entry](), 0
+        while self._queue and len(group) < GROUP:
+            entries, more = self._queue.popleft()
+            group += entries
+            size += more
+        return group, size
 
     def _commit(self, group: Sequence[Entry]) -> bool:
         """Until it is written; False when it is given up. Entries that cannot be written are found by halves."""
         self._number += 1
+        number, taken = self._number, time.monotonic()
+
+        def step() -> None:
+            self._before(group)
+            self._store.commit(group, number)
+
+        try:
+            if not self._insist(step):
+                return False
+        except Exception as error:
+            if len(group) > 1:
+                half = len(group) // 2
+                return self._commit(group[:half]) and self._commit(group[half:])
+            self.refuse([(group[0], error)])
+        with self._progress:
+            self._done += len(group)
+            self._until = self._done + self._room.entries
+            self._behind_since = taken
+            self._progress.notify_all()
+        return True
+
+    def _sort(self, is_calm: bool) -> bool:
+        """Whether all that is committed is in its place, or nothing more can be done."""
+        found: list[Sorted] = []
+        if not self._insist(lambda: found.append(self._store.sort(is_calm))):
+            return True
+        self.refuse(found[0].refused)
+        if found[0].is_all:
+            with self._progress:
+                self._sorted = self._done
+                self._progress.notify_all()
+        return found[0].is_all
+
+    def _insist(self, step: Callable[[], object]) -> bool:
+        """Until the database is there. False: it is given up."""
         pause = FIRST_PAUSE
-        taken = time.monotonic()
         while True:
             try:
-                self._store.commit(group, self._number)
+                step()
             except JournalAwayError as error:
                 self._say(str(error))
                 if self._abandon.wait(pause):
                     return False
                 pause = min(2 * pause, LAST_PAUSE)
-            except Exception as error:
-                if len(group) > 1:
-                    half = len(group) // 2
-                    return self._commit(group[:half]) and self._commit(group[half:])
-                self._refuse(group[0], error)
-                break
             else:
-                break
-        with self._progress:
-            self._done += len(group)
-            self._done_bytes += sum([entry.size for entry in group])
-            self._behind_since = taken
-            self._progress.notify_all()
-        self._say("")
-        return True
+                self._say("")
+                return True
 
-    def _refuse(self, entry: Entry, why: Exception) -> None:
-        self._refused += 1
-        self._on_refused(entry, JournalError(f"{told(entry)} is refused: {why}"))
+    def refuse(self, refused: Sequence[tuple[Entry, Exception]]) -> None:
+        """Tell of entries that contradict what is written. In any thread."""
+        for entry, why in refused:
+            with self._lock:
+                self._refused += 1
+            self._on_refused(entry, JournalError(f"{told(entry)} is refused: {why}"))
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -204,6 +275,8 @@ def told(entry: Entry) -> str:
     """An entry for people; never its payloads."""
     if isinstance(entry, PoolEvent):
         return f"the event '{entry.change}' of pool {entry.pool}"
+    if isinstance(entry, PoolOpened):
+        return f"the opening of pool {entry.pool}"
     if isinstance(entry, RunStarted | RunEnded):
         return f"the {'start' if isinstance(entry, RunStarted) else 'end'} of run {entry.run}"
     return f"action {entry.action} of run {entry.run}"

@@ -13,6 +13,7 @@ from samovar import errors
 from samovar.runtime import capture
 from samovar.runtime.link import Link
 from samovar.runtime.threads import Threads
+from samovar.sdk import bundle
 from samovar.sdk.context import current
 from samovar.sdk.controller import Execution
 from samovar.sdk.task import Task
@@ -37,6 +38,10 @@ class Calls:
         epoch = frame.epoch
         execution = Execution(self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context)
         execution.extra = {}
+        if self._link.keeps_traces:
+            execution.traces = {}
+            if frame.past:
+                self._link.past[epoch] = {past.key: past for past in frame.past}
         try:
             task = self._tasks.get((frame.module, frame.qualname)) or self._find(frame.module, frame.qualname)
         except BaseException as error:
@@ -111,6 +116,8 @@ class Calls:
     def _end(self, execution: Execution, done: Any) -> None:
         if execution.extra:
             capture.finish(execution, self.write)
+        if execution.traces is not None:
+            self._link.past.pop(execution.epoch, None)
         self._running.pop(execution.epoch, None)
         self._link.send(done)
 
@@ -118,7 +125,9 @@ class Calls:
         self._link.send(frames.Log(epoch, stream, text))
 
     def _failure(self, error: BaseException) -> Any:
-        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+        trace = user_frames(error.__traceback__)
+        text = bundle.as_known("".join(traceback.format_exception(type(error), error, trace)))
+        text += bundle.hint(error)
         if isinstance(error, MemoryError):
             error = _out_of_memory(error)
         return payload.failure_of(error, text, self._link.replica)

@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 from samovar import family
 from samovar.sdk.context import current
+from samovar.sdk.controller import Execution, Recalled, Traced
+from samovar.sdk.log import logger
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
@@ -59,6 +61,8 @@ class Link:
     def __init__(self, sock: socket.socket, replica: str) -> None:
         self.blobs = Blobs("")  # of the engine, once it has said where
         self.replica = replica
+        self.keeps_traces = False  # the engine writes traced calls down
+        self.past: dict[int, dict[str, frames.Past]] = {}  # traced calls of earlier attempts, by epoch and key
         self.loop: asyncio.AbstractEventLoop | None = None
         self.handlers: dict[type[Any], Callable[[Any], None]] = {}  # by frame
         self._socket = sock
@@ -159,6 +163,7 @@ class Link:
         execution = current.get()
         assert execution is not None
         spec = task.spec
+        cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         known = self._refs.get(id(spec))
         if known is None:
@@ -166,7 +171,35 @@ class Link:
                 known = self._refs[id(spec)] = (len(self._refs) + 1, spec)
                 self._outbox.append(frames.Declare(known[0], spec))
         self._calls[number] = waiting
-        self.send(frames.Submit(number, execution.epoch, known[0], body, blobs, group))
+        context = execution.custom_context if execution.adds_context else None
+        self.send(frames.Submit(number, execution.epoch, known[0], body, blobs, group, cached, context))
+
+    # traced calls
+
+    def recall(self, execution: Execution, key: str) -> Recalled | None:
+        past = self.past.get(execution.epoch, {}).get(key)
+        if past is None:
+            return None
+        if past.failure is not None:
+            error: BaseException = payload.exception_of(past.failure)
+            return Recalled(None, error.__cause__ or error)
+        return Recalled(payload.decode(past.body, past.blobs, self.blobs, consume=False))
+
+    def record(self, execution: Execution, traced: Traced) -> None:
+        """What does not pickle is not kept."""
+        value, error = traced.outcome
+        empty: tuple[str, ...] = ()
+        body, blobs, failure = b"", empty, None
+        if error is not None:
+            failure = payload.failure_of(error, "", self.replica)
+        else:
+            try:
+                body, blobs = payload.encode(value, self.blobs)
+            except Exception as why:
+                logger.warning("what the traced function %r returns is not kept: %s", traced.name, why)
+                return
+        self.send(frames.Traced(execution.epoch, traced.key, traced.name, traced.started, body, blobs, failure))
+        self.flush()  # now: whatever comes next may end this process
 
     def answered(self, answer: frames.Answer) -> None:
         waiting = self._calls.pop(answer.call, None)

@@ -66,13 +66,18 @@ def _welcome(link: Link) -> list[Any]:
     if isinstance(welcome, frames.Refuse):
         sys.exit(f"samovar: the engine refused this replica: {welcome.reason}")
     link.blobs = Blobs(welcome.blobs)
+    link.keeps_traces = welcome.keeps_traces
     began = time.perf_counter()
-    bundle.adopt(welcome.bundle)
+    code = welcome.bundle
+    if code.folder and (there := os.environ.pop("SAMOVAR_CODE", "")):
+        code = code.seen_at(there)
+    bundle.adopt(welcome.bundle, code.folder)
     try:
-        load(welcome.bundle)
+        load(code)
     except BaseException as error:
-        text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
-        link.send(frames.Unfit(_unfit(welcome.bundle, error, text, link.replica)))
+        trace = user_frames(error.__traceback__)
+        text = bundle.as_known("".join(traceback.format_exception(type(error), error, trace)))
+        link.send(frames.Unfit(_unfit(code, error, text, link.replica)))
         link.flush()
         sys.exit(1)
     gc.freeze()  # modules and models stay: no collection needs to walk them again
@@ -84,7 +89,8 @@ def _welcome(link: Link) -> list[Any]:
 
 def _unfit(code: Bundle, error: BaseException, text: str, replica: str) -> Failure:
     what = code.main or ", ".join(code.modules)
-    message = f"{what} does not import in the replica: {type(error).__name__}: {error}"
+    message = bundle.as_known(f"{what} does not import in the replica: {type(error).__name__}: {error}")
+    message += bundle.hint(error)
     return Failure("user", "ModuleLoadError", message, text, recoverable=False, worker=replica)
 
 

@@ -7,6 +7,7 @@ for its code: it takes over the bundle that it was started with (``adopt``), so 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import keyword
@@ -22,6 +23,7 @@ from samovar.model import Bundle
 
 in_replica = False  # set by ``adopt``: this process runs tasks and starts no runs
 _bundle: Bundle | None = None
+_folder = ""  # where the code of this replica was unpacked
 _main: tuple[str, str] | None = None
 
 
@@ -40,11 +42,17 @@ def set_main(path: str | Path, name: str) -> None:
     _bundle = None
 
 
-def adopt(bundle: Bundle) -> None:
-    """This process is a replica of ``bundle``."""
-    global _bundle, in_replica
+def adopt(bundle: Bundle, folder: str = "") -> None:
+    """This process is a replica of ``bundle``; ``folder``: where it sees what was unpacked."""
+    global _bundle, _folder, in_replica
     _bundle = bundle
+    _folder = folder or bundle.folder
     in_replica = True
+
+
+def as_known(text: str) -> str:
+    """A text for people: its paths as in the project of whoever wrote the code."""
+    return text.replace(f"{_folder}/", "") if _folder else text
 
 
 def module_of(module: str) -> str:
@@ -60,6 +68,41 @@ def module_of(module: str) -> str:
     return name
 
 
+def loaded() -> dict[str, str]:
+    """The files of the user's modules that are imported by now, and the folder from which each is imported ("" where
+    its name and its path do not say)."""
+    own = sys.modules["samovar"].__path__[0] + os.sep
+    found: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or file.startswith(own) or _is_installed(file):
+            continue
+        path = os.path.realpath(file)
+        if not path.startswith(own) and not _is_installed(path) and os.path.isfile(path):
+            found[path] = found.get(path) or _import_root(name, path)
+    return found
+
+
+def hint(error: BaseException) -> str:
+    """What may be the matter where shipped code misses something that was beside it; "" where it does not look so."""
+    is_module = isinstance(error, ModuleNotFoundError)
+    path = str(getattr(error, "filename", None) or "")
+    if not _folder or not (is_module or (isinstance(error, FileNotFoundError) and path.startswith(_folder))):
+        return ""
+    return (
+        "\n(a service gets the modules that were imported when the run began: import it at the top of a module, name "
+        "it in TaskEnvironment(include=…), or use copy_style='all')"
+    )
+
+
+def _import_root(name: str, path: str) -> str:
+    parts = tuple(name.split("."))
+    file = Path(path)
+    stem = file.name.partition(".")[0]
+    home = file.parent if stem == "__init__" else file.parent / stem
+    return str(home.parents[len(parts) - 1]) if home.parts[-len(parts) :] == parts else ""
+
+
 def _find() -> Bundle:
     main, name = _main or _script()
     if main and _main is None and name not in sys.modules:
@@ -70,7 +113,7 @@ def _find() -> Bundle:
         main_name=name,
         sys_path=_search_path(root),
         cwd=os.getcwd(),
-        digest=_digest(main, root),
+        digest=_digest({main, *loaded()} if main else set(loaded())),
         python=sys.executable,
     )
 
@@ -123,12 +166,13 @@ def _root(main: str, name: str) -> str:
     return str(directory)
 
 
-def _installed_roots() -> list[str]:
+@functools.cache
+def _installed_roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
     roots += site.getsitepackages()
     roots.append(site.getusersitepackages())
-    return [os.path.realpath(root) for root in roots if root]
+    return tuple(os.path.realpath(root) for root in roots if root)
 
 
 def _is_installed(path: str) -> bool:
@@ -149,16 +193,8 @@ def _search_path(root: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _digest(main: str, root: str) -> str:
-    """Digest of the script and of every module below its directory that is imported by now."""
-    files = {main} if main else set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or name == "samovar" or name.startswith("samovar."):
-            continue
-        path = os.path.realpath(file)
-        if path.startswith(root + os.sep) and not _is_installed(path):
-            files.add(path)
+def _digest(files: set[str]) -> str:
+    """Of where the code lies, and of what it is."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(files):
         digest.update(path.encode() + b"\0")

@@ -7,10 +7,10 @@ script, ``start`` is the engine of the process (``samovar.host``). The SDK itsel
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from samovar.model import Phase
+    from samovar.model import Caching, Phase
     from samovar.sdk.task import Task
 
 
@@ -21,9 +21,33 @@ class Controller(Protocol):
         """Submit at once; needs a running event loop. The result is a future that is also a coroutine."""
         ...
 
+    def recall(self, execution: Execution, key: str) -> Recalled | None:
+        """What a traced call came to in an attempt before this one; None: it is to be made."""
+        ...
+
+    def record(self, execution: Execution, traced: Traced) -> None:
+        """Write down what a traced call has come to."""
+        ...
+
     def call_blocking(self, task: Task[Any, Any], inputs: dict[str, Any], group: str) -> Any:
         """Submit, wait, and return the result; for sync code."""
         ...
+
+
+class Recalled(NamedTuple):
+    """What a traced call came to."""
+
+    value: Any
+    error: BaseException | None = None
+
+
+class Traced(NamedTuple):
+    """A traced call that has ended."""
+
+    key: str  # the same whenever the execution is run again
+    name: str
+    started: float  # seconds since 1970
+    outcome: Recalled
 
 
 class RunHandle(Protocol):
@@ -51,9 +75,15 @@ class Host(Protocol):
     """In a script: the engine of this process."""
 
     def start(
-        self, task: Task[Any, Any], inputs: dict[str, Any], name: str, context: dict[str, str] | None
+        self,
+        task: Task[Any, Any],
+        inputs: dict[str, Any],
+        name: str,
+        context: dict[str, str] | None,
+        caching: Caching = "",
+        copy_style: str = "",
     ) -> RunHandle:
-        """Submit a run (never blocks on the run itself)."""
+        """Submit a run (never blocks on the run itself). ``copy_style`` "": as usual."""
         ...
 
     def attach(self, name: str) -> RunHandle:
@@ -66,6 +96,7 @@ class Execution:
 
     __slots__ = (
         "action",
+        "adds_context",
         "attempt",
         "controller",
         "custom_context",
@@ -74,6 +105,7 @@ class Execution:
         "group",
         "run_name",
         "task_name",
+        "traces",
     )
 
     def __init__(
@@ -93,5 +125,7 @@ class Execution:
         self.task_name = task_name
         self.attempt = attempt
         self.custom_context = custom_context or {}
+        self.adds_context = False  # to that of the action, for what is called here
+        self.traces: dict[str, int] | None = None  # how often it has made which traced call; None: it keeps none
         self.group = ""
         self.extra: Any = None

@@ -1,4 +1,4 @@
-"""What code may know about the execution it belongs to: ``ctx()``, ``custom_context``, ``group`` and ``trace``.
+"""What code may know about the execution it belongs to: ``ctx()``, ``custom_context`` and ``group``.
 
 All of it is kept in context variables, so concurrent tasks of one replica never see each other's. ``group`` and
 ``custom_context`` put a changed copy of the execution in place for the length of a ``with`` block.
@@ -9,18 +9,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
-import functools
-import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from samovar import errors
 from samovar.sdk import context
 from samovar.sdk.controller import Execution
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-tracing: contextvars.ContextVar[str] = contextvars.ContextVar("samovar_tracing", default="")
 _outside: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar("samovar_custom_context", default=None)
 settings: dict[str, Any] = {}  # what ``init`` was given
 
@@ -116,10 +111,11 @@ def group(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def custom_context(**values: str) -> Iterator[None]:
-    """Add to the custom context, for the length of the block; in a script it goes to the runs started there."""
+    """Add to the custom context, for the length of the block, of the tasks that are called or the runs that are started
+    there, and of all below them."""
     execution = context.current.get()
     if execution is not None:
-        with _changed(execution, custom_context={**execution.custom_context, **values}):
+        with _changed(execution, custom_context={**execution.custom_context, **values}, adds_context=True):
             yield
         return
     token = _outside.set({**(_outside.get() or {}), **values})
@@ -127,6 +123,12 @@ def custom_context(**values: str) -> Iterator[None]:
         yield
     finally:
         _outside.reset(token)
+
+
+def get_custom_context() -> dict[str, str]:
+    """The custom context of this code; changing it changes nothing."""
+    execution = context.current.get()
+    return dict(custom_context_of_script() if execution is None else execution.custom_context)
 
 
 def custom_context_of_script() -> dict[str, str]:
@@ -142,39 +144,3 @@ def current_domain() -> str:
 def current_project() -> str:
     """The project that ``init`` named; "default" if none."""
     return str(settings.get("project") or "default")
-
-
-def trace(function: F) -> F:
-    """Mark a helper of a task; it runs as it is. A task that is called inside it is an error."""
-    name = getattr(function, "__qualname__", repr(function))
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def traced(*args: Any, **kwargs: Any) -> Any:
-            token = tracing.set(name)
-            try:
-                return await function(*args, **kwargs)
-            finally:
-                tracing.reset(token)
-
-    elif inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        return function  # its body runs in the context of whoever iterates: nothing to hold on to
-    else:
-
-        @functools.wraps(function)
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            token = tracing.set(name)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                tracing.reset(token)
-
-    return traced  # type: ignore[return-value]
-
-
-def refuse_if_traced(task: str) -> None:
-    """TraceDoesNotAllowNestedTasksError: this code runs inside a traced function."""
-    if name := tracing.get():
-        raise errors.TraceDoesNotAllowNestedTasksError(
-            f"the traced function {name!r} calls the task {task!r}; call it from the task itself, or drop @trace"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, overload
@@ -30,7 +31,8 @@ class TaskEnvironment:
     container; with a ``ReusePolicy`` they are kept.
 
     ``network`` is that of the containers: "none", "bridge", "host" or a name. None leaves it to the container engine;
-    processes have the network of their machine.
+    processes have the network of their machine. ``include`` names files that a service gets beside the modules: paths
+    and globs from the folder of the file that declares the environment; of a folder it is all that is in it.
     """
 
     name: str
@@ -70,6 +72,9 @@ class TaskEnvironment:
                 f"environment {self.name!r}: network={self.network!r} must be 'none', 'bridge', 'host' "
                 "or the name of a network"
             )
+        if isinstance(self.include, str):
+            raise TypeError(f"environment {self.name!r}: include must be a list or tuple of paths, not a string")
+        self._included_from = _declaring_folder() if self.include else ""
         wanted, self.depends_on = self.depends_on, []
         self.add_dependency(*wanted)
         self._tasks: dict[str, Task[Any, Any]] = {}
@@ -170,6 +175,22 @@ class TaskEnvironment:
             return self.image.spec()
         return model.ImageSpec() if self.image in (None, "auto") else model.ImageSpec(base=str(self.image))
 
+    def needs(self) -> tuple[model.Environment, ...]:
+        """The environments that this one depends on, and these in turn, as an engine sees them."""
+        found: dict[str, TaskEnvironment] = {}
+        waiting = list(self.depends_on)
+        while waiting:
+            environment = waiting.pop()
+            if environment.name not in found:
+                found[environment.name] = environment
+                waiting += environment.depends_on
+        found.pop(self.name, None)
+        described = []
+        for each in found.values():
+            with contextlib.suppress(ValueError):  # its image cannot be read: told when one of its tasks is called
+                described.append(each.describe(TaskOptions(), each.reusable))
+        return tuple(described)
+
     def describe(self, options: TaskOptions, reusable: ReusePolicy | None) -> model.Environment:
         """The environment of one task as an engine sees it. ``scope`` "run" stands for the run to come."""
         resources = options.resources if options.resources is not None else self.resources
@@ -186,6 +207,22 @@ class TaskEnvironment:
             settings=_one_task_a_replica() if reusable is None else reusable.settings(),
             scope="run" if reusable is not None and reusable.scope == "run" else "",
         )
+
+
+def included() -> list[tuple[str, str, str]]:
+    """What the environments of this process include: the environment, the folder that it is declared in, the path."""
+    return [(env.name, env._included_from, path) for env in _declared for path in env.include]
+
+
+def _declaring_folder() -> str:
+    """Of the file whose code makes the environment."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and (
+        frame.f_globals.get("__name__") in (__name__, "dataclasses") or not os.path.isfile(frame.f_code.co_filename)
+    ):  # dataclasses make ``__init__`` without a file
+        frame = frame.f_back
+    file = frame.f_code.co_filename
+    return os.path.dirname(os.path.realpath(file)) if os.path.isfile(file) else os.getcwd()
 
 
 def _images() -> tuple[tuple[str, model.ImageSpec], ...]:

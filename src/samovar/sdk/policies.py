@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast, get_args
 
 from samovar.model import Retry, SecretSpec, Timeouts
 
 Seconds = int | float | timedelta
 CacheBehavior = Literal["auto", "override", "disable", "enabled"]
+_BEHAVIORS = get_args(CacheBehavior)
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,38 @@ class Timeout:
     deadline: Seconds | None = None
 
 
+class CachePolicy(Protocol):
+    """Gives the version of a task's code; ``params`` has its ``func`` and its ``image``."""
+
+    def get_version(self, salt: str, params: Any) -> str: ...
+
+
 @dataclass
 class Cache:
-    """How results are reused. Accepted and stored."""
+    """How results are reused: a call with the same version, salt and inputs as one that has succeeded gives its result.
+
+    ``behavior``: "auto" ("enabled" is the same) takes the version from the code, "override" takes ``version_override``,
+    or, without one, runs every call and replaces what is kept; "disable" neither keeps nor takes results.
+    ``serialize``: of several such calls at a time one runs, and the others wait for it. ``ignored_inputs`` are left out
+    of the comparison. ``policies`` give the version in place of the function's source.
+    """
 
     behavior: CacheBehavior = "auto"
     version_override: str | None = None
     serialize: bool = False
     ignored_inputs: Sequence[str] | str = ()
     salt: str = ""
-    policies: Any = None
+    policies: Sequence[CachePolicy] | CachePolicy | None = None
+
+    def __post_init__(self) -> None:
+        if self.behavior not in _BEHAVIORS:
+            raise ValueError(
+                f"cache={self.behavior!r}: it must be a Cache or one of {', '.join(map(repr, _BEHAVIORS))}"
+            )
+        if self.policies is not None and not isinstance(self.policies, list | tuple):
+            self.policies = [cast("CachePolicy", self.policies)]
+        if self.policies == [] and self.version_override is None:
+            raise ValueError("Cache: without a version_override there must be a policy that gives the version")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
 from samovar import errors
-from samovar.model import Phase
+from samovar.model import Caching, Phase
 from samovar.sdk import bundle, checks, context, ctx
 from samovar.sdk.controller import Host, RunHandle
 from samovar.sdk.pending import Pending
@@ -25,13 +25,13 @@ from samovar.sdk.task import Task
 P = ParamSpec("P")
 R = TypeVar("R")
 Mode = Literal["local", "remote", "hybrid"]
+CopyStyle = Literal["loaded_modules", "all", "none"]
 
 _POLL = 0.05  # seconds between two looks at a run that has not started yet
 _RUN_OPTIONS = frozenset(
     [
         "service_account",
         "version",
-        "copy_style",
         "dry_run",
         "copy_bundle_to",
         "interactive_mode",
@@ -246,7 +246,8 @@ class Runner:
     name: str | None = None
     env_vars: Mapping[str, str] | None = None
     custom_context: Mapping[str, str] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)  # accepted and stored
+    copy_style: CopyStyle | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # those that say nothing of caches are stored only
 
     @property
     def run(self) -> Dual[..., Run]:
@@ -293,7 +294,14 @@ class Runner:
         context = ctx.custom_context_of_script()
         if self.custom_context:
             context = {**context, **self.custom_context}
-        return Run(task, host.start(task, inputs, self.name or "", context or None))
+        return Run(
+            task, host.start(task, inputs, self.name or "", context or None, self._caching(), self.copy_style or "")
+        )
+
+    def _caching(self) -> Caching:
+        if self.options.get("disable_run_cache"):
+            return "off"
+        return "replace" if self.options.get("overwrite_cache") else ""
 
     def _run_name(self) -> str:
         return self.name or "r" + os.urandom(8).hex()
@@ -349,21 +357,28 @@ def with_runcontext(
     name: str | None = None,
     env_vars: Mapping[str, str] | None = None,
     custom_context: Mapping[str, str] | None = None,
+    copy_style: CopyStyle | None = None,
     **options: Any,
 ) -> Runner:
     """How to run: ``with_runcontext(…).run(task, …)``. mode "local" calls the task in this process.
 
     name: of the run. env_vars: more of them for the task that is run. custom_context: for all tasks of the run.
+    overwrite_cache: run what is cached, and keep the new results; disable_run_cache: neither take nor keep any.
+    copy_style: which code a service gets: "loaded_modules", those of the user's that are imported by now, and what
+    environments include; "all", every file of the project; "none": it uses the files where they lie. Without a service
+    it does not matter.
     Flyte's other options are accepted and stored; TypeError for an unknown one.
     """
     if mode not in (None, "local", "remote", "hybrid"):
         raise ValueError(f"with_runcontext: mode must be 'local', 'remote' or 'hybrid', not {mode!r}")
+    if copy_style not in (None, "loaded_modules", "all", "none"):
+        raise ValueError(f"with_runcontext: copy_style must be 'loaded_modules', 'all' or 'none', not {copy_style!r}")
     unknown = sorted(set(options) - _RUN_OPTIONS)
     if unknown:
         raise TypeError(f"with_runcontext() has no parameter {', '.join(unknown)}")
     if name is not None and not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", name):
         raise ValueError(f"with_runcontext: {name!r} is no name for a run; use letters, digits, '-', '_' and '.'")
-    return Runner(mode or "remote", name, env_vars, custom_context, options)
+    return Runner(mode or "remote", name, env_vars, custom_context, copy_style, options)
 
 
 def _init(*args: Any, **kwargs: Any) -> None:

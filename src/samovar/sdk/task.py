@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 from samovar import errors
 from samovar.model import TaskSpec
 from samovar.sdk import bundle, context
-from samovar.sdk.ctx import refuse_if_traced, tracing
 from samovar.sdk.interface import Interface
 from samovar.sdk.policies import to_retry, to_timeouts
 from samovar.sdk.reuse import ReusePolicy
+from samovar.sdk.trace import refuse_if_traced, tracing
 
 if TYPE_CHECKING:
+    from samovar.sdk.caching import CachePlan
     from samovar.sdk.environment import TaskEnvironment
 
 P = ParamSpec("P")
@@ -87,6 +88,7 @@ class Task(Generic[P, R]):
             self.reusable = None if options.reusable == "off" else options.reusable
         self._validate()
         to_retry(options.retries), to_timeouts(options.timeout)  # a bad value is told where it is written
+        self.cache = self._cache_plan()
         self._spec: TaskSpec | None = None
 
     @property
@@ -200,6 +202,16 @@ class Task(Generic[P, R]):
             return await execution.controller.call(self, inputs, execution.group)
 
         return call()
+
+    def _cache_plan(self) -> CachePlan | None:
+        asked = self.environment.cache if self.options.cache is None else self.options.cache
+        if asked == "disable":
+            return None
+        from samovar.sdk import caching  # only for cached tasks: declaring others stays light
+
+        params = caching.VersionParameters(self.fn, self.environment.image)
+        names = None if self.interface.takes_any_name else self.interface.names
+        return caching.plan_of(asked, self.name, params, names)
 
     def _validate(self) -> None:
         if self.reusable is None:

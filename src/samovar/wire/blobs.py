@@ -67,8 +67,11 @@ class Blobs:
             spare, _ = self._spares.pop()
             with contextlib.suppress(OSError):  # not ours to write to: a new one then
                 fd = os.open(spare, os.O_WRONLY)
-                os.rename(spare, path)
-                return fd
+                if os.fstat(fd).st_nlink == 1:
+                    os.rename(spare, path)
+                    return fd
+                os.close(fd)  # an engine keeps what is in it, under another name
+                _unlink(spare)
         return _new(path)
 
     def _unmapped(self, path: str, size: int, forks: int) -> None:
@@ -94,21 +97,32 @@ def adopt(folder: str, name: str) -> None:
     file system is full; it is left as it was.
     """
     path = os.path.join(folder, os.path.basename(name))
-    copy = f"{path}.copy"
-    source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    duplicate(path, path)
+
+
+def duplicate(source: str, target: str, durable: bool = False) -> None:
+    """Put a copy of a blob in the place ``target``, whole or not at all; ``durable``: it is on the disk then.
+
+    A link to somewhere else is not followed. OSError: there is no such blob, or the file system is full.
+    """
+    copy = f"{target}.copy"
+    read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
+        _unlink(copy)  # of a process that died
         fd = _new(copy)
         try:
-            while os.sendfile(fd, source, None, _COPIED_BYTES):
+            while os.sendfile(fd, read, None, _COPIED_BYTES):
                 pass
-            os.rename(copy, path)
+            if durable:
+                os.fsync(fd)
+            os.rename(copy, target)
         except BaseException:
             _unlink(copy)
             raise
         finally:
             os.close(fd)
     finally:
-        os.close(source)
+        os.close(read)
 
 
 def share(folder: str, name: str) -> str:

@@ -11,7 +11,18 @@ from typing import Literal
 
 import msgspec
 
-from samovar.model import Bundle, Failure, Phase, PoolStats, ReplicaStats, TaskSpec, Underway
+from samovar.model import (
+    Bundle,
+    CacheCall,
+    Caching,
+    Environment,
+    Failure,
+    Phase,
+    PoolStats,
+    ReplicaStats,
+    TaskSpec,
+    Underway,
+)
 
 VERSION = 1
 
@@ -57,7 +68,7 @@ class Declare(_Frame, frozen=True, tag="declare"):
 
 
 class Submit(_Frame, frozen=True, tag="submit"):
-    """The execution ``parent`` calls the declared task ``ref``."""
+    """The execution ``parent`` calls the declared task ``ref``. ``context``: in place of the parent's own."""
 
     call: int
     parent: int  # epoch
@@ -65,6 +76,8 @@ class Submit(_Frame, frozen=True, tag="submit"):
     body: bytes
     blobs: tuple[str, ...] = ()
     group: str = ""
+    cached: CacheCall | None = None
+    context: dict[str, str] | None = None
 
 
 class Withdraw(_Frame, frozen=True, tag="withdraw"):
@@ -88,6 +101,18 @@ class Failed(_Frame, frozen=True, tag="failed"):
     failure: Failure
 
 
+class Traced(_Frame, frozen=True, tag="traced"):
+    """A traced call of the execution has ended; ``failure`` is set when it raised. To be written down, unanswered."""
+
+    epoch: int
+    key: str
+    name: str
+    started: float  # seconds since 1970
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
 class Log(_Frame, frozen=True, tag="log"):
     """Text that an execution wrote; epoch 0: written outside of any."""
 
@@ -107,16 +132,28 @@ class Beat(_Frame, frozen=True, tag="beat"):
 
 
 class Welcome(_Frame, frozen=True, tag="welcome"):
-    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie."""
+    """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie.
+
+    ``keeps_traces``: traced calls are written down."""
 
     bundle: Bundle
     blobs: str
+    keeps_traces: bool = False
 
 
 class Refuse(_Frame, frozen=True, tag="refuse"):
     """The handshake does not hold; the connection is closed."""
 
     reason: str
+
+
+class Past(_Frame, frozen=True):
+    """What a traced call came to in an attempt before this one."""
+
+    key: str
+    body: bytes = b""
+    blobs: tuple[str, ...] = ()
+    failure: Failure | None = None
 
 
 class Run(_Frame, frozen=True, tag="run"):
@@ -133,6 +170,7 @@ class Run(_Frame, frozen=True, tag="run"):
     blobs: tuple[str, ...] = ()
     max_inline: int = 10 * 1024 * 1024
     context: dict[str, str] | None = None
+    past: tuple[Past, ...] = ()
 
 
 class Cancel(_Frame, frozen=True, tag="cancel"):
@@ -173,6 +211,41 @@ class Start(_Frame, frozen=True, tag="start"):
     body: bytes
     blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    cached: CacheCall | None = None
+    caching: Caching = ""
+
+
+class Prepare(_Frame, frozen=True, tag="prepare"):
+    """Tasks of these environments will be called: make ready what their replicas start from. Not answered."""
+
+    environments: tuple[Environment, ...]
+
+
+class Offer(_Frame, frozen=True, tag="offer"):
+    """Is the code of this digest there? ``project`` is where it comes from: what differs from it and came from there
+    before is old.
+    """
+
+    call: int
+    digest: str
+    project: str
+
+
+class Piece(_Frame, frozen=True):
+    """The next bytes of a file, compressed; ``path`` is relative, with "/" between its parts."""
+
+    path: str
+    data: bytes
+    is_executable: bool = False
+
+
+class Parcel(_Frame, frozen=True, tag="parcel"):
+    """Files of the code, one after another; the next parcel comes after the answer to this one."""
+
+    call: int
+    digest: str
+    pieces: tuple[Piece, ...]
+    is_last: bool
 
 
 class Abort(_Frame, frozen=True, tag="abort"):
@@ -256,6 +329,14 @@ class Joined(_Frame, frozen=True, tag="joined"):
     blobs: str
     driver: str
     started_at: float  # seconds since the epoch
+
+
+class Kept(_Frame, frozen=True, tag="kept"):
+    """The answer to ``Offer`` and ``Parcel``: whether the code is there; ``problem``: why it cannot be kept."""
+
+    call: int
+    is_there: bool
+    problem: str = ""
 
 
 class Running(_Frame, frozen=True, tag="running"):
@@ -343,9 +424,11 @@ class Controlled(_Frame, frozen=True, tag="controlled"):
     problem: str = ""
 
 
-FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Log | Beat
+FromReplica = Hello | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer
-FromClient = Join | Start | Attach | Abort | AbortRun | Ask | AskActions | Find | Control | Shutdown
+FromClient = (
+    Join | Start | Prepare | Attach | Abort | AbortRun | Ask | AskActions | Find | Control | Shutdown | Offer | Parcel
+)
 ToClient = (
     Joined
     | Refuse
@@ -360,4 +443,5 @@ ToClient = (
     | Actions
     | Found
     | Controlled
+    | Kept
 )

@@ -14,12 +14,14 @@ from samovar.entries import (
     Change,
     EventQuery,
     Keep,
+    PoolOpened,
+    PoolQuery,
     RunQuery,
     RunSummary,
 )
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 from samovar.journal.writer import Room
-from samovar.model import Phase
+from samovar.model import Environment, Phase, PoolSettings, SecretSpec
 from tests.journal.makers import FAILURE, START, attempt, ended, event, settled, started
 
 from .worlds import SECONDS
@@ -38,6 +40,10 @@ def pages(journal, query):
         assert len(found) < 100
         found.append(journal.find(type(query)(**{**fields(query), "after": found[-1].next})))
     return [page.items for page in found]
+
+
+def opened(pool, at, **more):
+    return PoolOpened(pool, at, Environment(pool, **more))
 
 
 def fields(query):
@@ -114,6 +120,25 @@ def test_attempts_and_events_come_back(journal):
     assert (lost.change, lost.replica, lost.reason[:10]) == (Change.LOST, "shop@1-2", "was killed")
     assert journal.find(EventQuery(replica="shop@1-2")).items == [lost]
     assert len(journal.find(EventQuery(since=START + 1)).items) == 2
+
+
+def test_of_a_pool_that_is_opened_again_the_newest_counts(journal):
+    first, other = opened("p", START), opened("q", START + 1)
+    changed = opened("p", START + 2, settings=PoolSettings(max_replicas=9), secrets=(SecretSpec("KEY", "key"),))
+    write(journal, first, other)
+    assert journal.find(PoolQuery(pool="p")).items == [first]
+    write(journal, changed, opened("p", START + 1))
+    assert journal.find(PoolQuery()).items == [changed, other]
+    assert journal.find(PoolQuery(pool="p", until=START + 2)).items == []
+    assert pages(journal, PoolQuery(limit=1)) == [[changed], [other]]
+
+
+def test_what_an_action_has_called_comes_back_whole(journal):
+    children = [settled(f"a{number}", parent="root", result=b"r", at=START + number // 2) for number in range(5)]
+    write(journal, started(), settled(), settled("below", parent="a1"), *children)
+    assert sorted(journal.settled("r", parent="root"), key=lambda entry: entry.action) == children
+    assert [entry.action for entry in journal.settled("r", parent="")] == ["root"]
+    assert list(journal.settled("r", parent="a4")) == []
 
 
 # lists
@@ -392,6 +417,14 @@ def test_pruning_by_age(journal):
     assert {item.run for item in journal.find(RunQuery()).items} == {"new", "running"}
 
 
+def test_pruning_pools_by_age(journal):
+    now = time.time()
+    write(journal, opened("old", now - 100), opened("new", now - 10), opened("heard", now - 100))
+    write(journal, event(pool="heard", at=now - 10))
+    journal.prune(Keep(age=50))
+    assert {item.pool for item in journal.find(PoolQuery()).items} == {"new", "heard"}
+
+
 def test_pruning_events_by_count(journal):
     write(journal, *(event(at=START + number) for number in range(5)))
     journal.prune(Keep(events=2))
@@ -439,3 +472,24 @@ def test_reading_a_database_that_is_away_says_so(world, journal):
     finally:
         world.bring_back()
     assert journal.unfinished("e") == [started()]
+
+
+def test_what_an_action_has_called_is_found(journal):
+    write(journal, started("r"), settled("a", parent="root"), settled("b", parent="a"), settled("c", parent="root"))
+    assert {entry.action for entry in journal.settled(run="r", parent="root")} == {"a", "c"}
+    assert [entry.action for entry in journal.settled(run="r", parent="a")] == ["b"]
+    assert list(journal.settled(run="r", parent="c")) == []
+
+
+def test_a_hit_and_what_a_run_says_of_caches_come_back(journal):
+    run = started("r", caching="replace")
+    hit = settled("a", cache_key="k", hit="older/root")
+    write(journal, run, hit)
+    assert next(journal.settled(run="r")).hit == "older/root"
+    assert journal.unfinished(run.engine)[0].caching == "replace"
+
+
+def test_files_that_were_never_named_are_given_to_be_swept(journal):
+    write(journal, started("r", input_blobs=("in",)), settled("a", result_blobs=("out",)))
+    assert journal.prune(Keep(), found=["in", "nobody's", "out"]) == ["nobody's"]
+    assert journal.prune(Keep()) == []

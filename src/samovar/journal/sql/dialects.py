@@ -7,6 +7,7 @@ else goes wrong, a full disk or a lost connection, is the database's, and then e
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
@@ -33,7 +34,7 @@ _SQLITE_ROWS = (100, 10, 1)  # rows of one statement
 _POSTGRES_CONNECT = 5  # seconds
 _POSTGRES_SILENCE = 10_000  # milliseconds without a sign of a server that should answer
 
-_MIGRATING, _PRUNING = 0x5A_0001, 0x5A_0002  # keys of PostgreSQL's advisory locks
+_MIGRATING, _PRUNING, _SORTING = 0x5A_0001, 0x5A_0002, 0x5A_0003  # keys of PostgreSQL's advisory locks
 
 
 class Dialect(Protocol):
@@ -49,6 +50,14 @@ class Dialect(Protocol):
 
     def lock_pruning(self, connection: Connection) -> None:
         """Until the transaction ends, nobody else prunes."""
+        ...
+
+    def lock_sorting(self, connection: Connection) -> None:
+        """Until the transaction ends, nobody else sorts in what is committed."""
+        ...
+
+    def known_runs(self, connection: Connection, runs: list[str]) -> list[str]:
+        """Those of ``runs`` that have a row already."""
         ...
 
     def is_of_an_entry(self, error: BaseException) -> bool: ...
@@ -162,6 +171,13 @@ class SQLite:
     def lock_pruning(self, connection: Connection) -> None:
         """Whoever writes is alone already."""
 
+    def lock_sorting(self, connection: Connection) -> None:
+        """Whoever writes is alone already."""
+
+    def known_runs(self, connection: Connection, runs: list[str]) -> list[str]:
+        known = "SELECT run FROM runs WHERE run IN (SELECT value FROM json_each(?))"
+        return list(connection.exec_driver_sql(known, (json.dumps(runs),)).scalars())
+
     def is_of_an_entry(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.InterfaceError)
 
@@ -205,6 +221,12 @@ class PostgreSQL:
 
     def lock_pruning(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_PRUNING})")
+
+    def lock_sorting(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SORTING})")
+
+    def known_runs(self, connection: Connection, runs: list[str]) -> list[str]:
+        return list(connection.exec_driver_sql("SELECT run FROM runs WHERE run = ANY(%s)", (runs,)).scalars())
 
     def is_of_an_entry(self, error: BaseException) -> bool:
         return isinstance(error, self._entry_errors)

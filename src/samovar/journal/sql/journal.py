@@ -15,6 +15,7 @@ from samovar.entries import (
     Health,
     Keep,
     Page,
+    PoolQuery,
     RunQuery,
     RunStarted,
     Settled,
@@ -22,9 +23,10 @@ from samovar.entries import (
 from samovar.journal import pages
 from samovar.journal.sql import rows, schema
 from samovar.journal.sql.dialects import dialect, translated, writing
-from samovar.journal.sql.schema import ACTIONS, ATTEMPTS, BLOBS, EVENTS, GARBAGE, RUNS
+from samovar.journal.sql.schema import ACTIONS, ATTEMPTS, BLOBS, EVENTS, GARBAGE, POOLS, RUNS
 from samovar.journal.sql.store import SqlStore
-from samovar.journal.writer import OnHealth, OnRefused, Room, Writer
+from samovar.journal.sql.unsorted import Unsorted
+from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Writer, nothing
 from samovar.model import SUCCEEDED
 
 __all__ = ["SqlJournal"]
@@ -66,6 +68,7 @@ _LISTINGS: dict[Any, _Listing] = {
         ATTEMPTS, ATTEMPTS.c.ended, ("number", *rows.ATTEMPT_COLUMNS), ("run", "action"), rows.attempt_of
     ),
     EventQuery: _Listing(EVENTS, EVENTS.c.at, ("number", *rows.EVENT_COLUMNS), ("pool", "replica"), rows.event_of),
+    PoolQuery: _Listing(POOLS, POOLS.c.opened, ("number", *rows.POOL_COLUMNS), ("pool",), rows.pool_of),
 }
 
 
@@ -82,17 +85,19 @@ class SqlJournal:
         on_health: OnHealth = lambda health: None,
         on_refused: OnRefused = lambda entry, error: None,
         room: Room | None = None,
+        before: Before = nothing,
     ) -> None:
         self._dialect = dialect(url)
         try:
             with translated(self._dialect), writing(self._dialect.engine) as connection:
                 self._dialect.lock_schema(connection)
                 schema.migrate(connection, self._dialect.words)
-            store = SqlStore(self._dialect)
+            self._unsorted = Unsorted(self._dialect)
+            store = SqlStore(self._dialect, self._unsorted)
         except BaseException:
             self._dialect.engine.dispose()
             raise
-        self._writer = Writer(store, on_health, on_refused, room)
+        self._writer = Writer(store, on_health, on_refused, room, before)
         self.record = self._writer.record
         self.flush = self._writer.flush
         self.close = self._writer.close
@@ -101,24 +106,42 @@ class SqlJournal:
         return self._writer.health()
 
     def unfinished(self, engine: str) -> list[RunStarted]:
+        self._sort()
         wanted = select(RUNS).where(RUNS.c.engine == engine, RUNS.c.ended.is_(None)).order_by(RUNS.c.started)
         return [rows.run_of(row) for row in self._read(wanted)]
 
-    def settled(self, run: str = "", action: str = "", cache_key: str = "") -> Iterator[Settled]:
+    def settled(
+        self, run: str = "", action: str = "", cache_key: str = "", parent: str | None = None
+    ) -> Iterator[Settled]:
+        self._sort()
         if cache_key:
             wanted = select(ACTIONS).where(ACTIONS.c.cache_key == cache_key, ACTIONS.c.phase == str(SUCCEEDED))
             yield from map(rows.settled_of, self._read(wanted.order_by(ACTIONS.c.number.desc()).limit(1)))
             return
         of_run = select(ACTIONS).where(ACTIONS.c.run == run)
+        if parent is not None:
+            yield from self._children(of_run.where(ACTIONS.c.parent == parent))
+            return
         if action:
             yield from map(rows.settled_of, self._read(of_run.where(ACTIONS.c.action == action)))
             return
+        if parent is not None:
+            of_run = of_run.where(ACTIONS.c.parent == parent)
         last = ""
         while part := self._read(of_run.where(ACTIONS.c.action > last).order_by(ACTIONS.c.action).limit(_PART)):
             yield from map(rows.settled_of, part)
             last = part[-1].action
 
+    def _children(self, wanted: Select[Any]) -> Iterator[Settled]:
+        """Along the index of parents."""
+        key, place = (ACTIONS.c.ended, ACTIONS.c.number), (float("-inf"), 0)
+        of_parent = wanted.order_by(*key).limit(_PART)
+        while part := self._read(of_parent.where(tuple_(*key) > tuple_(*place))):
+            yield from map(rows.settled_of, part)
+            place = (part[-1].ended, part[-1].number)
+
     def find(self, query: Any) -> Page[Any]:
+        self._sort()
         listing, length = _LISTINGS[type(query)], pages.length(query.limit)
         found = self._read(listed(query))
         more = ""
@@ -127,8 +150,9 @@ class SqlJournal:
             more = pages.cursor((getattr(last, listing.time.name), last.number))
         return Page([listing.item(row) for row in found[:length]], more)
 
-    def prune(self, keep: Keep, swept: Sequence[str] = ()) -> list[str]:
+    def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         """In many small transactions. A run that is to go is hidden first, so that nobody sees half of it."""
+        self._sort()
         now = time.time()
         with translated(self._dialect), writing(self._dialect.engine) as connection:
             for outdated in _outdated(keep, now):
@@ -140,7 +164,17 @@ class SqlJournal:
             self._delete_run(run)
         for old in _old_events(keep, now):
             self._delete(old, EVENTS)
-        return [row.name for row in self._read(select(GARBAGE.c.name).order_by(GARBAGE.c.name))]
+        if keep.age is not None:
+            self._delete(_old_pools(now - keep.age), POOLS)
+        unwritten = set(found)
+        for at in range(0, len(found), _PART):
+            written = select(BLOBS.c.name).where(BLOBS.c.name.in_(found[at : at + _PART]))
+            unwritten.difference_update(row.name for row in self._read(written))
+        return sorted(unwritten.union(row.name for row in self._read(select(GARBAGE.c.name))))
+
+    def _sort(self) -> None:
+        """What is committed is read, wherever it is."""
+        self._writer.refuse(self._unsorted.sort_all())
 
     def _read(self, query: Select[Any]) -> Sequence[Any]:
         with translated(self._dialect), self._dialect.engine.connect() as connection:
@@ -205,6 +239,12 @@ def _outdated(keep: Keep, now: float) -> Iterator[ColumnElement[bool]]:
     if keep.runs is not None:
         ended = select(RUNS.c.number).where(RUNS.c.ended.is_not(None))
         yield RUNS.c.number.not_in(ended.order_by(RUNS.c.ended.desc(), RUNS.c.number.desc()).limit(keep.runs))
+
+
+def _old_pools(horizon: float) -> Select[Any]:
+    """Those of which nothing has been heard since."""
+    later = select(EVENTS.c.number).where(EVENTS.c.pool == POOLS.c.pool, EVENTS.c.at >= horizon).exists()
+    return select(POOLS.c.number).where(POOLS.c.opened < horizon, ~later)
 
 
 def _old_events(keep: Keep, now: float) -> Iterator[Select[Any]]:

@@ -9,9 +9,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from samovar.entries import ActionSummary, AttemptEnded, Change, PoolEvent, RunEnded, RunStarted, RunSummary, Settled
+from samovar.entries import (
+    ActionSummary,
+    AttemptEnded,
+    Change,
+    PoolEvent,
+    PoolOpened,
+    RunEnded,
+    RunStarted,
+    RunSummary,
+    Settled,
+)
 from samovar.journal.pages import error_line, plain
-from samovar.model import RUNNING, Failure, Phase, TaskSpec
+from samovar.model import RUNNING, Caching, Environment, Failure, Phase, TaskSpec
 
 Row = tuple[Any, ...]
 
@@ -21,12 +31,14 @@ T = TypeVar("T")
 class RunDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     input_blobs: tuple[str, ...] = ()
     context: dict[str, str] | None = None
+    caching: Caching = ""
 
 
 class ActionDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     input_blobs: tuple[str, ...] = ()
     result_blobs: tuple[str, ...] = ()
     failure: Failure | None = None
+    hit: str = ""
 
 
 RUN_COLUMNS = (
@@ -67,6 +79,8 @@ ATTEMPT_COLUMNS = ("run", "action", "attempt", "replica", "cold", "started", "en
 
 EVENT_COLUMNS = ("pool", "at", "change", "replica", "replicas", "reason")
 
+POOL_COLUMNS = ("pool", "opened", "environment")
+
 BLOB_COLUMNS = ("name", "run")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -91,8 +105,8 @@ def run_row(entry: RunStarted, spec: bytes, end: RunEnded | None) -> Row:
     """``end``: of a run that is over before it is written."""
     phase, ended, actions = (end.phase, end.ended, end.actions) if end else (RUNNING, None, 0)
     detail = None
-    if entry.input_blobs or entry.context:
-        detail = _encode(RunDetail(entry.input_blobs, entry.context))
+    if entry.input_blobs or entry.context or entry.caching:
+        detail = _encode(RunDetail(entry.input_blobs, entry.context, entry.caching))
     return (
         entry.run,
         entry.engine,
@@ -112,8 +126,8 @@ def run_row(entry: RunStarted, spec: bytes, end: RunEnded | None) -> Row:
 def action_row(entry: Settled) -> Row:
     failure = entry.failure
     detail = None
-    if failure is not None or entry.result_blobs or entry.input_blobs:
-        detail = _encode(ActionDetail(entry.input_blobs, entry.result_blobs, failure))
+    if failure is not None or entry.result_blobs or entry.input_blobs or entry.hit:
+        detail = _encode(ActionDetail(entry.input_blobs, entry.result_blobs, failure, entry.hit))
     return (
         entry.run,
         entry.action,
@@ -151,14 +165,29 @@ def event_row(entry: PoolEvent) -> Row:
     return (entry.pool, entry.at, str(entry.change), entry.replica, entry.replicas, plain(entry.reason))
 
 
+def pool_row(entry: PoolOpened) -> dict[str, Any]:
+    return {"pool": entry.pool, "opened": entry.at, "environment": _encode(entry.environment)}
+
+
 # back
+
+
+def task_of(spec: bytes) -> TaskSpec:
+    return msgspec.msgpack.decode(spec, type=TaskSpec)
 
 
 def run_of(row: Any) -> RunStarted:
     detail = _decode(row.detail, RunDetail) or RunDetail()
-    spec = msgspec.msgpack.decode(row.spec, type=TaskSpec)
     return RunStarted(
-        row.run, row.engine, row.action, spec, row.started, row.inputs, detail.input_blobs, detail.context
+        row.run,
+        row.engine,
+        row.action,
+        task_of(row.spec),
+        row.started,
+        row.inputs,
+        detail.input_blobs,
+        detail.context,
+        detail.caching,
     )
 
 
@@ -186,6 +215,7 @@ def settled_of(row: Any) -> Settled:
         detail.input_blobs,
         detail.failure,
         row.cache_key or "",
+        detail.hit,
     )
 
 
@@ -213,6 +243,10 @@ def attempt_of(row: Any) -> AttemptEnded:
 
 def event_of(row: Any) -> PoolEvent:
     return PoolEvent(row.pool, row.at, Change(row.change), row.replica, row.replicas, row.reason)
+
+
+def pool_of(row: Any) -> PoolOpened:
+    return PoolOpened(row.pool, row.opened, msgspec.msgpack.decode(row.environment, type=Environment))
 
 
 def _decode(packed: bytes | None, kind: type[T]) -> T | None:

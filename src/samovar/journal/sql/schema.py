@@ -96,6 +96,25 @@ EVENTS = Table(
     Column("reason", Text, nullable=False),
 )
 
+# What was opened last under the name of a pool, so that its replicas can be taken over.
+POOLS = Table(
+    "pools",
+    TABLES,
+    Column("number", BigInteger, primary_key=True),
+    Column("pool", Text, nullable=False),
+    Column("opened", Double, nullable=False),
+    Column("environment", LargeBinary, nullable=False),
+)
+
+# Groups of entries that are committed and in no other table yet.
+UNSORTED = Table(
+    "unsorted",
+    TABLES,
+    Column("number", BigInteger, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("entries", LargeBinary, nullable=False),
+)
+
 # Who refers to a blob. It may refer to it more than once.
 BLOBS = Table("blobs", TABLES, Column("name", Text, nullable=False), Column("run", Text, nullable=False))
 
@@ -153,6 +172,14 @@ MIGRATIONS = (
     """
     ALTER TABLE actions ADD COLUMN cache_key TEXT;
     CREATE INDEX actions_by_cache_key ON actions (cache_key) WHERE cache_key IS NOT NULL
+    """,
+    # 3: groups are committed as they are and sorted in later; pools are known after a crash
+    """
+    CREATE TABLE unsorted (number {number}, count INTEGER NOT NULL, entries {bytes} NOT NULL);
+    CREATE TABLE pools (
+        number {number}, pool TEXT NOT NULL UNIQUE, opened {double} NOT NULL, environment {bytes} NOT NULL
+    );
+    CREATE INDEX pools_by_time ON pools (opened)
     """,
 )
 
