@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ class World:
     def kill(self, who: str, dice: random.Random) -> None:
         """One of these, if there is any just now."""
         if who == "replica":
-            replicas = self._replicas()
+            replicas = services.replicas(self.home)
             if replicas:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(dice.choice(replicas), signal.SIGKILL)
@@ -123,15 +124,6 @@ class World:
         process = self.service if who == "service" else self.client
         process.kill()
         process.wait(20)
-
-    def _replicas(self) -> list[int]:
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                is_ours = str(self.mark).encode() in (folder / "environ").read_bytes()
-                if is_ours and b"samovar.runtime" in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-        return sorted(found)
 
     def close(self) -> None:
         for process in (self.client, self.service):
@@ -161,7 +153,7 @@ class World:
             return self._begin("run", "--name", RUN, str(HERE / "program.py"), "main", *asked, log=log)
 
     def _begin(self, *arguments: str, log: object) -> subprocess.Popen[bytes]:
-        command = [services.sys.executable, "-m", "samovar", *arguments]
+        command = [sys.executable, "-m", "samovar", *arguments]
         return subprocess.Popen(command, env=self.variables, stdout=log, stderr=log)  # type: ignore[call-overload, no-any-return]
 
     def _run(self) -> object:

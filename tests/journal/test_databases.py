@@ -17,6 +17,7 @@ from samovar.entries import ActionQuery, AttemptQuery, EventQuery, Keep, RunQuer
 from samovar.errors import InitializationError, JournalAwayError
 from samovar.journal import choice
 from samovar.journal.sql import store as stores
+from samovar.journal.sql import unsorted
 from samovar.journal.sql.journal import SqlJournal, listed
 from samovar.model import Phase
 
@@ -50,8 +51,9 @@ def test_two_engines_write_to_one_journal(url):
         journal.close(SECONDS)
 
 
-def test_a_commit_whose_answer_is_lost_is_not_written_twice(url, monkeypatch):
-    writing = stores.writing
+@pytest.mark.parametrize("writes", [stores, unsorted], ids=["commit", "sort"])
+def test_a_commit_whose_answer_is_lost_is_not_written_twice(url, writes, monkeypatch):
+    writing = writes.writing
     lost = []
 
     class AnswerLost:
@@ -69,7 +71,7 @@ def test_a_commit_whose_answer_is_lost_is_not_written_twice(url, monkeypatch):
 
     refused = []
     journal = SqlJournal(url, on_refused=lambda entry, error: refused.append(error))
-    monkeypatch.setattr(stores, "writing", AnswerLost)
+    monkeypatch.setattr(writes, "writing", AnswerLost)
     for entry in (started(), settled(), event(), ended()):  # events have no key: they would be there twice
         journal.record(entry)
         journal.flush(SECONDS)

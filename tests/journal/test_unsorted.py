@@ -123,36 +123,6 @@ def test_when_it_is_calm_nothing_waits(url):
     journal.close(SECONDS)
 
 
-def test_the_answer_to_sorting_is_lost(url, monkeypatch):
-    writing = unsorted.writing
-    lost = []
-
-    class AnswerLost:
-        def __init__(self, engine) -> None:
-            self._inner = writing(engine)
-
-        def __enter__(self):
-            return self._inner.__enter__()
-
-        def __exit__(self, *how):
-            self._inner.__exit__(*how)
-            if len(lost) < 2 and how[0] is None:
-                lost.append(how)
-                raise ConnectionResetError("the answer is lost")
-
-    refused = []
-    journal = SqlJournal(url, on_refused=lambda entry, error: refused.append(error))
-    monkeypatch.setattr(unsorted, "writing", AnswerLost)
-    for entry in (started(), settled(), event(), ended()):  # events have no key: they would be there twice
-        journal.record(entry)
-        journal.flush(SECONDS)
-    assert len(lost) == 2
-    assert refused == []
-    assert len(journal.find(EventQuery()).items) == 1
-    assert len(list(journal.settled("r"))) == 1
-    journal.close(SECONDS)
-
-
 def test_many_who_read_sort_each_entry_in_once(url, monkeypatch):
     monkeypatch.setattr(unsorted, "AT_ONCE", 7)
     with monkeypatch.context() as patch:

@@ -17,28 +17,18 @@ import pytest
 from . import services
 from .conftest import until
 
-PROGRAM = """
+PROGRAM = (
+    """
 import asyncio, os, pathlib
 import samovar as flyte
 env = flyte.TaskEnvironment(name="kept", reusable=flyte.ReusePolicy(replicas=1, idle_ttl=600))
-loads = 0
-
-@env.task
-async def load() -> int:
-    global loads
-    loads += 1
-    return loads
-
-@env.task
-async def mark(path: str) -> None:
-    (pathlib.Path(path) / "began").touch()
-    while not (pathlib.Path(path) / "go").exists():
-        await asyncio.sleep(0.01)
-    (pathlib.Path(path) / "ended").touch()
-
+"""
+    + services.KEPT
+    + """
 if __name__ == "__main__":
     print(flyte.run(load).result())
 """
+)
 
 
 class Home(services.Home):

@@ -13,13 +13,13 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samovar.entries import Entry, RunStarted, Settled
 from samovar.errors import JournalAwayError, JournalError
-from samovar.wire.blobs import adopt, duplicate
+from samovar.wire.blobs import adopt, duplicate, unlink
 
 if TYPE_CHECKING:
     from samovar.engine.keeper import Keeper
@@ -50,11 +50,15 @@ class Cellar:
         """Before a group is committed: see that what it names is here (``samovar.journal.writer.Before``)."""
         if not self._waiting:
             return
+        named: list[str] = []
         for entry in group:
             if type(entry) is Settled:
-                self._store(entry.result_blobs)
+                named += entry.result_blobs
             elif type(entry) is RunStarted:
-                self._store(entry.input_blobs)
+                named += entry.input_blobs
+        links = {name: self._waiting[name] for name in named if name in self._waiting}
+        if links:
+            self._store(links)
 
     def fetch(self, name: str, target: str) -> None:
         """OSError: it is not here, or the file system of ``target`` is full."""
@@ -75,24 +79,26 @@ class Cellar:
         for name in names:
             (self.folder / os.path.basename(name)).unlink(missing_ok=True)
 
-    def _store(self, names: Names) -> None:
-        """JournalAwayError: the disk is full. JournalError: the value is gone."""
-        for name in names:
-            link = self._waiting.get(name)
-            if link is None:
-                continue
-            try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                duplicate(link, str(self.folder / os.path.basename(name)), durable=True)
-                self._sync()
-            except FileNotFoundError as error:
-                raise JournalError(f"its large value {name} is gone") from error
-            except OSError as error:
-                raise JournalAwayError(
-                    f"large values cannot be kept in {self.folder}: {error.strerror}; make room there"
-                ) from error
+    def _store(self, links: Mapping[str, str]) -> None:
+        """By name. JournalAwayError: the disk is full. JournalError: a value is gone."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name, link in links.items():
+                self._copy(name, link)
+            self._sync()
+        except OSError as error:
+            raise JournalAwayError(
+                f"large values cannot be kept in {self.folder}: {error.strerror}; make room there"
+            ) from error
+        for name, link in links.items():
             del self._waiting[name]
-            _unlink(link)
+            unlink(link)
+
+    def _copy(self, name: str, link: str) -> None:
+        try:
+            duplicate(link, str(self.folder / os.path.basename(name)), durable=True)
+        except FileNotFoundError as error:
+            raise JournalError(f"its large value {name} is gone") from error
 
     def _sync(self) -> None:
         """The folder's entries are on the disk as well."""
@@ -183,15 +189,10 @@ class Vault:
 
     def _unlink(self, names: Names) -> None:
         for name in names:
-            _unlink(self._path(name))
+            unlink(self._path(name))
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, os.path.basename(name))
 
     def _link(self, name: str) -> str:
         return f"{self._path(name)}.held"
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)

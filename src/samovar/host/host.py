@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import abc
 import functools
-import gc
 import itertools
 import os
 import threading
 import weakref
 from typing import Any, Protocol
 
-from samovar import errors
+from samovar import collector, errors
 from samovar.engine.engine import OnLog
 from samovar.engine.helm import Driven, Helm
 from samovar.engine.turn import Turn
@@ -55,8 +54,7 @@ class Host(abc.ABC):
         self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)
         turn.keep_signals()
-        gc.freeze()  # what is imported by now stays; with a million live futures each full collection would cost
-        gc.set_threshold(50_000, 50, 50)
+        collector.spare_what_is_there()
 
     def start(
         self,

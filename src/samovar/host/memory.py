@@ -5,22 +5,20 @@ Reading and pruning happen outside of the engine's turn.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from samovar import config, errors
 from samovar.engine.adoption import Past, Unfinished, Wanted
 from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.vault import Cellar
-from samovar.entries import Entry, Health, Keep, RunEnded, RunStarted
+from samovar.entries import Entry, Keep, RunEnded, RunStarted
 from samovar.host.bundles import Bundles
+from samovar.host.ledger import Ledger
 from samovar.host.station import Station
-from samovar.journal.choice import open_journal
 from samovar.model import Phase
 from samovar.ports import Journal
 
@@ -28,13 +26,6 @@ ENGINE = f"service of user {os.getuid()}"
 """The name under which runs are resumed."""
 
 PRUNE_EVERY = 3600.0  # seconds
-
-_CLOSE_SECONDS = 10.0
-
-
-def blobs_folder() -> Path:
-    """Where the large values lie that a journal of this user names."""
-    return config.state_folder() / "blobs"
 
 
 def prune(journal: Journal, cellar: Cellar, keep: Keep) -> None:
@@ -52,13 +43,13 @@ class Memory:
         self._say = say
         settings = config.load()
         self._keep = Keep(age=settings.keep_days * 86400, runs=settings.keep_runs)
-        self._trouble = ""
         self._station: Station | None = None
         self._closing = threading.Event()
-        self._cellar = cellar = Cellar(blobs_folder)
-        self._journal = open_journal(where, self._changed, self._refused, cellar.store)
+        self._ledger = Ledger(say)
+        self.flush = self._ledger.flush
+        self._journal = self._ledger.open(where, self._refused)
         scribe = Scribe(self._journal, ENGINE)
-        self.remembers = Remembers(scribe, lambda: scribe, cellar)
+        self.remembers = Remembers(scribe, lambda: scribe, self._ledger.cellar)
 
     def resume(self, station: Station, bundles: Bundles) -> None:
         """Go on with what another engine could not end, and with what its replicas hold of it."""
@@ -86,21 +77,13 @@ class Memory:
             return Unfinished(started, inputs, past)
         return None
 
-    def flush(self) -> None:
-        """Until all that was recorded is written, and large values with it, or it takes too long."""
-        with contextlib.suppress(errors.JournalError):
-            self._journal.flush(_CLOSE_SECONDS)
-
     def digests(self) -> set[str]:
         """Of the code of runs that have not ended. JournalError: it cannot be read now."""
         return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
 
     def close(self) -> None:
         self._closing.set()
-        try:
-            self._journal.close(_CLOSE_SECONDS)
-        except errors.JournalError as error:
-            self._say(f"journal: {error}")
+        self._ledger.close()
 
     def _end(self, started: RunStarted, phase: Phase, why: str) -> None:
         self._say(f"not resuming run {started.run} of {started.task.name}: {why}")
@@ -109,16 +92,11 @@ class Memory:
     def _prune(self) -> None:
         while not self._closing.wait(PRUNE_EVERY):
             try:
-                prune(self._journal, self._cellar, self._keep)
+                prune(self._journal, self._ledger.cellar, self._keep)
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 
     # called in the journal's thread
-
-    def _changed(self, health: Health) -> None:
-        if health.trouble != self._trouble:
-            self._trouble = health.trouble
-            self._say(f"journal: {health.trouble or 'all is written again'}")
 
     def _refused(self, entry: Entry, why: Exception) -> None:
         """A second settling of an action is no trouble: what was written first stays. A second run of a name is."""

@@ -6,7 +6,6 @@ run only its cached calls are written, so nobody resumes it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
@@ -14,36 +13,18 @@ import time
 from samovar import config, errors
 from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
-from samovar.engine.vault import Cellar
-from samovar.entries import Health, RunEnded, RunQuery
-from samovar.host.memory import blobs_folder
-from samovar.journal.choice import open_journal
+from samovar.entries import RunEnded, RunQuery
+from samovar.host.ledger import Ledger
 from samovar.model import Phase
 from samovar.ports import Journal, Report
-
-_CLOSE_SECONDS = 10.0
 
 
 class Notebook:
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._trouble = ""
-        self._journal: Journal | None = None
-        self._cellar = Cellar(blobs_folder)
-        self.remembers = Remembers(None, self._open, self._cellar)
-
-    def flush(self) -> None:
-        """Until all that was recorded is written, or it takes too long."""
-        if self._journal is not None:
-            with contextlib.suppress(errors.JournalError):
-                self._journal.flush(_CLOSE_SECONDS)
-
-    def close(self) -> None:
-        if self._journal is not None:
-            try:
-                self._journal.close(_CLOSE_SECONDS)
-            except errors.JournalError as error:
-                self._report(f"journal: {error}")
+        self._ledger = Ledger(report)
+        self.flush, self.close = self._ledger.flush, self._ledger.close
+        self.remembers = Remembers(None, self._open, self._ledger.cellar)
 
     def _open(self) -> Scribe | None:
         """In a thread. None: no journal is kept, or it cannot be opened."""
@@ -51,18 +32,12 @@ class Notebook:
             where = config.journal()
             if not where:
                 return None
-            self._journal = open_journal(where, self._changed, before=self._cellar.store)
-            _end_runs_of_the_dead(self._journal)
+            journal = self._ledger.open(where)
+            _end_runs_of_the_dead(journal)
         except (errors.BaseRuntimeError, OSError) as error:
             self._report(f"results are cached for this script only: {error}")
             return None
-        return Scribe(self._journal, _name(os.getpid()))
-
-    def _changed(self, health: Health) -> None:
-        """In the journal's thread."""
-        if health.trouble != self._trouble:
-            self._trouble = health.trouble
-            self._report(f"journal: {health.trouble or 'all is written again'}")
+        return Scribe(journal, _name(os.getpid()))
 
 
 def _name(process: int) -> str:

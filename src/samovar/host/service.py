@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import os
 import signal
 import subprocess
@@ -19,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from samovar import config, errors
+from samovar import collector, config, errors
+from samovar.endpoint import Remote
 from samovar.host.bundles import Bundles
 from samovar.host.desk import Desk
 from samovar.host.entrance import AS_SET, Entrance, Wanted
@@ -62,8 +62,7 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         station.engine.clients.hold()
         with station.turn:
             station.engine.hub.listen(str(address), "client")
-        gc.freeze()  # what is imported by now stays, and no collection needs to walk it again
-        gc.set_threshold(50_000, 50, 50)
+        collector.spare_what_is_there()
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
         if entrance is not None:
             entrance.open(station)
@@ -135,9 +134,7 @@ def start(driver: str = "", wanted: Wanted = AS_SET) -> RemoteHost:
 
 def find() -> RemoteHost | None:
     """A connection to the service of this user; None: none runs. InitializationError: one of another version does."""
-    with contextlib.suppress(OSError):
-        return RemoteHost(str(config.socket_path()), lambda _: None, lambda *_: None)
-    return None
+    return _connected(str(config.socket_path()))
 
 
 def at(endpoint: str) -> RemoteHost | None:
@@ -147,8 +144,13 @@ def at(endpoint: str) -> RemoteHost | None:
     where = config.service_at(endpoint)
     if where == config.NO_ENDPOINT:
         return None
+    return _connected(where or str(config.socket_path()))
+
+
+def _connected(where: str | Remote) -> RemoteHost | None:
+    """For whoever wants to hear nothing of the runs there; None: nobody listens."""
     with contextlib.suppress(OSError):
-        return RemoteHost(where or str(config.socket_path()), lambda _: None, lambda *_: None)
+        return RemoteHost(where, lambda _: None, lambda *_: None)
     return None
 
 

@@ -7,7 +7,6 @@ end (``guard``).
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import importlib.util
 import os
@@ -19,6 +18,7 @@ import time
 import traceback
 from typing import Any
 
+from samovar import collector
 from samovar.model import Bundle, Failure
 from samovar.runtime import capture, guard
 from samovar.runtime.call import Calls, user_frames
@@ -70,8 +70,7 @@ def _welcome(link: Link) -> list[Any]:
         link.send(frames.Unfit(_unfit(code, error, text, link.replica)))
         link.flush()
         sys.exit(1)
-    gc.freeze()  # modules and models stay: no collection needs to walk them again
-    gc.set_threshold(50_000, 50, 50)
+    collector.spare_what_is_there()
     link.ready(time.perf_counter() - began)
     return batch[1:]
 

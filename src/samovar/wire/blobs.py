@@ -42,7 +42,7 @@ class Blobs:
                     done += os.write(fd, rest[done:])
                 os.truncate(fd, done)  # a spare may have been longer
         except BaseException:
-            _unlink(path)
+            unlink(path)
             raise
         finally:
             os.close(fd)
@@ -71,7 +71,7 @@ class Blobs:
                     os.rename(spare, path)
                     return fd
                 os.close(fd)  # an engine keeps what is in it, under another name
-                _unlink(spare)
+                unlink(spare)
         return _new(path)
 
     def _unmapped(self, path: str, size: int, forks: int) -> None:
@@ -79,14 +79,14 @@ class Blobs:
         if forks == self._forks and sum(kept for _, kept in self._spares) + size <= KEPT_BYTES:
             self._spares.append((path, size))
         else:
-            _unlink(path)
+            unlink(path)
 
     def _forking(self) -> None:
         """The child maps what we map, for as long as it likes."""
         self._forks += 1
         spares, self._spares = self._spares, []
         for path, _ in spares:
-            _unlink(path)
+            unlink(path)
 
 
 def adopt(folder: str, name: str) -> None:
@@ -108,7 +108,7 @@ def duplicate(source: str, target: str, durable: bool = False) -> None:
     copy = f"{target}.copy"
     read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        _unlink(copy)  # of a process that died
+        unlink(copy)  # of a process that died
         fd = _new(copy)
         try:
             while os.sendfile(fd, read, None, _COPIED_BYTES):
@@ -117,7 +117,7 @@ def duplicate(source: str, target: str, durable: bool = False) -> None:
                 os.fsync(fd)
             os.rename(copy, target)
         except BaseException:
-            _unlink(copy)
+            unlink(copy)
             raise
         finally:
             os.close(fd)
@@ -132,6 +132,7 @@ def _new(path: str) -> int:
     return fd
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
+    """Whether it is there or not."""
     with contextlib.suppress(FileNotFoundError):  # the folder is gone with its engine
         os.unlink(path)
