@@ -46,26 +46,15 @@ __all__ = [
     "test_values_of_many_kinds",
 ]
 
-PROGRAM = """
+PROGRAM = (
+    """
 import asyncio, pathlib
 import numpy as np
 import samovar as flyte
 env = flyte.TaskEnvironment(name="kept", reusable=flyte.ReusePolicy(replicas=1, concurrency=4, idle_ttl=600))
-loads = 0
-
-@env.task
-async def load() -> int:
-    global loads
-    loads += 1
-    return loads
-
-@env.task
-async def mark(path: str) -> None:
-    (pathlib.Path(path) / "began").touch()
-    while not (pathlib.Path(path) / "go").exists():
-        await asyncio.sleep(0.01)
-    (pathlib.Path(path) / "ended").touch()
-
+"""
+    + services.KEPT
+    + """
 @env.task
 async def fail() -> None:
     raise ValueError("no tea")
@@ -81,6 +70,7 @@ async def total(values: np.ndarray) -> float:
 if __name__ == "__main__":
     print(flyte.run(load).result())
 """
+)
 ANYWHERE = {"SAMOVAR_LISTEN": "127.0.0.1:0"}
 
 
@@ -227,10 +217,15 @@ def test_two_clients_at_once_with_large_values(hosts: Hosts, monkeypatch: pytest
     local = RemoteHost(hosts.address, lambda _: None, lambda *_: None)
     folders = [local.service.blobs, *(client.blobs.folder for client in clients)]
     for folder in folders:
-        until(lambda folder=folder: os.listdir(folder) == ["lock"])
+        until(lambda folder=folder: values(folder) == [])
     for client in (local, *clients):
         client.close()
     assert [os.path.exists(folder) for folder in folders] == [True, False, False]
+
+
+def values(folder: str) -> list[str]:
+    """The files of large values there; a client's folder has a lock beside them, a service's has none."""
+    return [name for name in os.listdir(folder) if name != "lock"]
 
 
 def peak(pid: int) -> int:
@@ -247,10 +242,10 @@ def test_a_client_that_goes_in_the_middle_of_a_large_value_leaves_nothing(hosts:
     script.write_text(f"{PROGRAM.split('if __name__')[0]}flyte.run(total, values=np.ones(2**25)).wait()\n")
     command = [sys.executable, str(script)]
     client = subprocess.Popen(command, env=hosts.user.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: len(os.listdir(local.service.blobs)) > 1)
+    until(lambda: values(local.service.blobs))
     client.kill()
     client.communicate()
-    until(lambda: os.listdir(local.service.blobs) == ["lock"])
+    until(lambda: values(local.service.blobs) == [])
     local.close()
     assert hosts.load() == "1"
 
@@ -265,7 +260,7 @@ def test_inputs_on_their_way_can_be_called_back(hosts: Hosts, monkeypatch: pytes
     assert flyte.run(program.square, x=3).result() == 9
     local = RemoteHost(hosts.address, lambda _: None, lambda *_: None)
     for folder in (client.blobs.folder, local.service.blobs):
-        until(lambda folder=folder: os.listdir(folder) == ["lock"])
+        until(lambda folder=folder: values(folder) == [])
     client.close()
     local.close()
 
