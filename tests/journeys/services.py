@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,15 @@ def replicas(home: Path) -> list[int]:
             if is_ours and b"samovar.runtime" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return sorted(found)
+
+
+def kill(home: Path, service: subprocess.Popen[str]) -> None:
+    """The service, and its replicas: one that lived on would not run anything again."""
+    service.kill()
+    service.communicate(timeout=SECONDS)
+    for replica in replicas(home):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(replica, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[str]) -> str:

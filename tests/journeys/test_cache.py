@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -345,10 +344,7 @@ def test_kill_9_of_a_service_whose_run_has_large_inputs_and_results(tmp_path: Pa
     until(lambda: "waiting" in home.notes(), SECONDS)
     until(lambda: len(home.get("actions", "r")) == 3, SECONDS)
     assert len(home.blobs) == 4
-    service.kill()
-    service.communicate(timeout=SECONDS)
-    for replica in services.replicas(home.path):  # one that lived on would not run anything again
-        os.kill(replica, signal.SIGKILL)
+    services.kill(home.path, service)
     client.wait(SECONDS)
     (home.path / "go").touch()
     with services.running(home.path):

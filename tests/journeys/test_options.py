@@ -298,8 +298,7 @@ def test_kill_9_of_a_service_and_traced_calls(home: Home, begin: Begin) -> None:
     client = begin.client("waits")
     until(lambda: "at go" in home.notes(), SECONDS)
     until(lambda: len(home.actions()) >= 8, SECONDS)
-    service.kill()
-    service.communicate(timeout=SECONDS)
+    services.kill(home.path, service)
     client.communicate(timeout=SECONDS)
     (home.path / "go").touch()
     with services.running(home.path):
