@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samovar import errors as errors
     from samovar import models as models
+    from samovar import remote as remote
     from samovar.sdk.ctx import ctx as ctx
     from samovar.sdk.ctx import current_domain as current_domain
     from samovar.sdk.ctx import current_project as current_project
@@ -56,7 +57,7 @@ _ROOMS = {
     "samovar.sdk.workflow": "workflow",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
-_MODULES = ("errors", "models")
+_MODULES = ("errors", "models", "remote")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

@@ -12,7 +12,10 @@ from types import ModuleType
 
 from samovar.sdk import alias
 
-COMMANDS = frozenset({"abort", "get", "images", "run", "serve", "start", "status", "stop", "token"})
+COMMANDS = frozenset(
+    {"abort", "attach", "completion", "get", "images", "logs", "pool"}
+    | {"run", "serve", "start", "status", "stop", "token"}
+)
 
 
 def main(arguments: list[str]) -> None:

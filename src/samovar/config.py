@@ -106,6 +106,11 @@ def state_folder() -> Path:
     return path
 
 
+def logs_folder() -> Path:
+    """Where a service stores what tasks print."""
+    return state_folder() / "logs"
+
+
 def journal() -> str:
     """Where the journal is; "": none is kept."""
     where = load().journal

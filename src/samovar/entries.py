@@ -166,6 +166,7 @@ class ActionQuery(_Query, frozen=True, kw_only=True):
     """Settled actions by the time of their end. An empty field is no condition."""
 
     run: str = ""
+    action: str = ""
     parent: str | None = None  # "": the root
     phase: Phase | None = None
     task: str = ""

@@ -267,3 +267,41 @@ class PoolStats(NamedTuple):
     cold: int
     warm: int
     note: str  # why the head of the queue waits; "" when nothing waits
+    state: str = ""  # "awake" | "asleep" | "draining" | "drained"
+    settings: PoolSettings = PoolSettings()
+
+
+class ReplicaStats(NamedTuple):
+    """One replica at one moment, for people."""
+
+    name: str
+    pool: str
+    state: str  # "starting" | "ready" | "draining"
+    active: int
+    parked: int  # or about to resume
+    slots: int
+    served: int
+    age: float  # seconds since its start was ordered
+    heard: float  # seconds since its last sign of life
+    actions: tuple[int, ...]  # some of what it runs, by the engine's numbers
+    runs: tuple[str, ...] = ()  # the same, for people
+    pid: int = 0  # its own, as it sees it; 0: not known yet
+    rss: int = 0  # bytes
+    lag: float = 0.0  # seconds for which its event loop has not answered
+
+
+class Underway(NamedTuple):
+    """An action that is queued or runs, for people."""
+
+    number: int  # the engine's
+    run: str
+    action: str
+    parent: str
+    task: str
+    phase: Phase
+    pool: str
+    attempts: int
+    queued: float  # seconds since 1970
+    started: float | None
+    replica: str
+    cold: bool

@@ -30,6 +30,7 @@ from samovar.core.messages import (
     ReplicaUnfit,
     Settle,
     StartReplica,
+    StopPool,
     StopReplica,
     Submit,
     Supersede,
@@ -145,7 +146,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.tell(ReplicaLost(replica, DEATH))
         else:
             self.tell(ReplicaUnfit(replica, BOOM, permanent=how == "never"))
-            self.tell(ReplicaLost(replica, DEATH))
+            if how == "never":
+                self.tell(ReplicaLost(replica, DEATH))
 
     @precondition(lambda self: self.ready)
     @rule(data=st.data())
@@ -216,6 +218,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(pool=st.sampled_from(sorted(POOLS)))
     def drain(self, pool: str) -> None:
         self.tell(Drain(pool))
+
+    @rule(pool=st.sampled_from(sorted(POOLS)))
+    def stop(self, pool: str) -> None:
+        self.tell(StopPool(pool))
 
     @rule(pool=st.sampled_from(sorted(POOLS)))
     def supersede(self, pool: str) -> None:

@@ -121,5 +121,8 @@ class Home:
 
     def begin(self, task: str, *arguments: str, name: str = "") -> subprocess.Popen[str]:
         """``samovar run`` of a task of the program."""
-        command = [sys.executable, "-m", "samovar", "run", "--name", name, str(self.script), task, *arguments]
+        return self.popen("run", "--name", name, str(self.script), task, *arguments)
+
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "samovar", *arguments]
         return subprocess.Popen(command, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

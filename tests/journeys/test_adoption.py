@@ -125,10 +125,11 @@ class World(services.Home):
         self.client = self.begin(task, "--path", str(self.path), *arguments, name="r")
 
     def kill(self) -> None:
-        """The service, and with it the client, which says so."""
+        """The service, and its client, which would wait for it."""
         self.service.kill()
         self.service.communicate(timeout=SECONDS)
         if self.client is not None:
+            self.client.kill()
             self.client.communicate(timeout=SECONDS)
             self.client = None
 

@@ -165,6 +165,7 @@ def test_a_run_finds_its_code_again_after_a_restart(home: Home) -> None:
     until(lambda: (home.path / "began").exists(), SECONDS)
     service.kill()
     service.communicate(timeout=SECONDS)
+    client.kill()
     client.communicate(timeout=SECONDS)
     home.script.write_text("this is no Python any more")
     (home.project / "helper.py").unlink()
@@ -179,6 +180,7 @@ def test_a_run_whose_code_is_damaged_fails_and_says_so(home: Home) -> None:
     until(lambda: (home.path / "began").exists(), SECONDS)
     service.kill()
     service.communicate(timeout=SECONDS)
+    client.kill()
     client.communicate(timeout=SECONDS)
     (bundle,) = home.bundles
     (bundle / "files" / "helper.py").unlink()

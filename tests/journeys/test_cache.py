@@ -345,6 +345,7 @@ def test_kill_9_of_a_service_whose_run_has_large_inputs_and_results(tmp_path: Pa
     until(lambda: len(home.get("actions", "r")) == 3, SECONDS)
     assert len(home.blobs) == 4
     services.kill(home.path, service)
+    client.kill()
     client.wait(SECONDS)
     (home.path / "go").touch()
     with services.running(home.path):

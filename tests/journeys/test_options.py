@@ -299,6 +299,7 @@ def test_kill_9_of_a_service_and_traced_calls(home: Home, begin: Begin) -> None:
     until(lambda: "at go" in home.notes(), SECONDS)
     until(lambda: len(home.actions()) >= 8, SECONDS)
     services.kill(home.path, service)
+    client.kill()
     client.communicate(timeout=SECONDS)
     (home.path / "go").touch()
     with services.running(home.path):

@@ -14,8 +14,13 @@ from typing import Any
 
 import pytest
 
+from samovar.errors import ActionAbortedError, InitializationError, RuntimeSystemError
+from samovar.host.remote import RemoteHost
+from samovar.model import Phase
+
 from . import services
 from .conftest import until
+from .program import slow_square, square
 
 PROGRAM = (
     """
@@ -151,19 +156,116 @@ def test_ctrl_c_aborts_the_run_and_leaves_the_service(served: Home) -> None:
     assert not (served.path / "ended").exists()
 
 
-def test_a_client_is_told_when_the_service_is_killed(home: Home) -> None:
+@pytest.fixture
+def marked(home: Home) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+    """A service, and a client with a run that has begun."""
     process, _ = services.begin(home.path)
-    client = home.begin("mark", "--path", str(home.path))
+    client = home.begin("mark", "--path", str(home.path), name="m")
     until(lambda: (home.path / "began").exists())
+    yield process, client
+    for child in (process, client):
+        if child.poll() is None:
+            child.kill()
+            child.communicate(timeout=services.SECONDS)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate(timeout=services.SECONDS)
+
+
+def heard(client: subprocess.Popen[str], text: str) -> None:
+    """Return when the client has said so."""
+    assert client.stderr is not None
+    assert any(text in line for line in iter(client.stderr.readline, ""))
+
+
+def test_a_client_waits_for_a_service_that_was_killed(
+    home: Home, marked: tuple[subprocess.Popen[str], subprocess.Popen[str]]
+) -> None:
+    process, client = marked
+    attached = home.popen("attach", "m")
+    heard(attached, "attached to run m of kept.mark")
+    kill(process)
+    for watcher in (client, attached):
+        heard(watcher, "service.sock is gone; waiting for it, for up to 60 s")
+    with services.running(home.path):
+        for watcher in (client, attached):
+            heard(watcher, "is back")
+        (home.path / "go").touch()
+        for watcher in (client, attached):
+            _, said = watcher.communicate(timeout=services.SECONDS)
+            assert watcher.returncode == 0, said
+            assert "run m succeeded" in said
+        assert home.load() == "1"
+
+
+def test_a_client_says_again_what_a_killed_service_has_forgotten(
+    home: Home, marked: tuple[subprocess.Popen[str], subprocess.Popen[str]]
+) -> None:
+    process, client = marked
+    kill(process)
+    for file in (home.path / "state" / "samovar").glob("journal.db*"):
+        file.unlink()
+    (home.path / "began").unlink()
+    with services.running(home.path):
+        until(lambda: (home.path / "began").exists())
+        (home.path / "go").touch()
+        _, said = client.communicate(timeout=services.SECONDS)
+        assert client.returncode == 0, said
+
+
+def test_an_abort_while_the_service_is_gone_is_not_lost(home: Home) -> None:
+    process, address = services.begin(home.path)
+    said: list[str] = []
+    host = RemoteHost(address, said.append, lambda *_: None)
+    started = home.samovar("run", "--detach", "--name", "m", str(home.script), "mark", "--path", str(home.path))
+    assert started.returncode == 0, started.stderr
+    handle = host.attach("m")
+    kill(process)
+    until(lambda: any("waiting for it" in line for line in said))
+    handle.abort("changed my mind")
+    with services.running(home.path):
+        with pytest.raises(ActionAbortedError, match="changed my mind"):
+            handle.wait(services.SECONDS)
+        assert host.stats()
+    host.close()
+
+
+def test_an_idle_client_finds_the_service_that_has_come_instead(home: Home) -> None:
+    process, address = services.begin(home.path)
+    host = RemoteHost(address, lambda _: None, lambda *_: None)
+    services.end(process)
+    until(lambda: host.is_gone)
+    assert host.stats() == []
+    with pytest.raises(RuntimeSystemError, match="is gone"):
+        host.standing()
+    with pytest.raises(InitializationError, match="is gone"):  # it was ended on purpose: nobody waits for it
+        host.start(square, {"x": 3})
+    with services.running(home.path):
+        assert host.start(square, {"x": 3}).wait(services.SECONDS) == 9
+    host.close()
+
+
+def test_patience_ends(home: Home) -> None:
+    process, address = services.begin(home.path)
+    host = RemoteHost(address, lambda _: None, lambda *_: None, patience=0.3)
+    run = host.start(slow_square, {"x": 3, "seconds": 60.0})
+    until(lambda: run.phase is Phase.RUNNING)
+    kill(process)
+    with pytest.raises(RuntimeSystemError, match="is gone, and what became of the run is not known here"):
+        run.wait(services.SECONDS)
+    host.close()
+
+
+def test_a_service_that_is_ended_by_hand_keeps_nobody_waiting(
+    home: Home, marked: tuple[subprocess.Popen[str], subprocess.Popen[str]]
+) -> None:
+    _, client = marked
+    assert home.samovar("stop", "--grace", "0").stdout == "stopped\n"
     _, said = client.communicate(timeout=services.SECONDS)
     assert client.returncode == 1
-    assert "service.sock is gone, and what became of the run is not known here" in said
-    (home.path / "go").touch()
-    with services.running(home.path):  # what the dead one left behind is no obstacle, and its run goes on
-        assert home.load() == "1"
-        until(lambda: (home.path / "ended").exists())
+    assert "waiting for it" not in said
 
 
 @pytest.mark.parametrize("grace", ["10", "0"])

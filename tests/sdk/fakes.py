@@ -102,3 +102,6 @@ class FakeHost:
         self.started.append((task, inputs, name, context))
         self.handles.append(FakeHandle(name, task, inputs))
         return self.handles[-1]
+
+    def attach(self, name: str) -> FakeHandle:
+        return next(handle for handle in self.handles if handle.name == name)

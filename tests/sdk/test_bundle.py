@@ -167,7 +167,7 @@ def test_the_public_names() -> None:
     assert set(dir(samovar)) == set(samovar.__all__)
 
 
-@pytest.mark.parametrize("name", ["deploy", "serve", "io", "report", "remote", "extras"])
+@pytest.mark.parametrize("name", ["deploy", "serve", "io", "report", "extras"])
 def test_other_names_of_flyte_are_refused_by_name(name: str) -> None:
     with pytest.raises(NotSupportedError, match=rf"flyte\.{name} is not part of samovar"):
         getattr(samovar, name)

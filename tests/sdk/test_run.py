@@ -126,6 +126,16 @@ def test_wait_for_running_and_abort(host: FakeHost) -> None:
         run.show_logs()
 
 
+def test_a_run_is_found_by_its_name(host: FakeHost) -> None:
+    flyte.run(add, x=1)
+    for found in (flyte.Run.get("r1"), asyncio.run(flyte.remote.Run.get.aio("r1"))):
+        assert found.name == "r1"
+        assert found.outputs() == (2,)
+        assert found.result() == 2
+    flyte.run(nothing)
+    assert flyte.Run.get("r2").outputs() == ()
+
+
 def test_runcontext(host: FakeHost) -> None:
     runner = flyte.with_runcontext(
         name="my-run", env_vars={"B": "2"}, custom_context={"c": "d"}, copy_style="all", overwrite_cache=True, labels={}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from samovar.wire import blobs as module
-from samovar.wire.blobs import Blobs, adopt, duplicate
+from samovar.wire.blobs import Blobs, adopt, duplicate, share
 
 A, B = b"a" * 10_000, b"b" * 5_000
 
@@ -135,6 +135,17 @@ def test_a_link_in_the_place_of_a_blob_is_not_followed(blobs: Blobs, tmp_path_fa
     with pytest.raises(OSError, match="symbolic links"):
         adopt(blobs.folder, "name")
     assert list(files(blobs)) == ["name"]
+
+
+def test_a_shared_blob_lives_for_itself(tmp_path: Path) -> None:
+    plain = Blobs(str(tmp_path))
+    name = plain.write(memoryview(A))
+    shared = share(plain.folder, f"../{name}")
+    assert plain.map(name, consume=True)[:] == A
+    assert plain.map(shared, consume=True)[:] == A
+    assert files(plain) == {}
+    with pytest.raises(FileNotFoundError):
+        share(plain.folder, name)
 
 
 def test_a_file_that_has_another_name_is_not_written_over(blobs: Blobs, tmp_path: Path) -> None:

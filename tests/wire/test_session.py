@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samovar.errors import ProtocolError
-from samovar.model import Bundle, Environment, Failure, TaskSpec
+from samovar.model import (
+    Bundle,
+    Environment,
+    Failure,
+    Phase,
+    PoolSettings,
+    PoolStats,
+    ReplicaStats,
+    TaskSpec,
+    Underway,
+)
 from samovar.wire import frames, session
 from samovar.wire.session import Session, client_session, engine_session, replica_session
 
@@ -36,11 +46,40 @@ FROM_ENGINE = [
     frames.Answer(1, failure=FAILURE),
 ]
 
+POOL = PoolStats("p", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "note", "awake", PoolSettings(1, 2))
+REPLICA = ReplicaStats("p-1", "p", "ready", 1, 2, 3, 4, 5.0, 6.0, (7,), ("e.f r1-1",), 8, 9, 0.5)
+UNDERWAY = Underway(1, "r1", "root", "", "e.f", Phase.RUNNING, "p", 1, 2.0, None, "p-1", True)
 FROM_CLIENT = [
+    frames.Join(1, 7),
+    frames.Start(1, 2, "r1", b"body", ("blob",), {"a": "b"}),
+    frames.Attach(1, "r1"),
+    frames.Abort(1, "why"),
+    frames.AbortRun(1, "r1", "why", 3),
+    frames.Ask(1, replicas=True),
+    frames.AskActions(1, "r1", "e.f", "root", "running", "p", "p-1", 9, 10),
+    frames.Find(1, b"query"),
+    frames.Control(1, "p", "scale", 1, 2),
+    frames.Shutdown(1.0),
     frames.Offer(1, "digest", "host:/project"),
     frames.Parcel(2, "digest", (frames.Piece("a.py", b"data"), frames.Piece("b", b"", True)), True),
 ]
-TO_CLIENT = [frames.Kept(1, True), frames.Kept(2, False, "no room")]
+TO_CLIENT = [
+    frames.Joined(1, "/blobs", "process", 2.0),
+    frames.Refuse("no"),
+    frames.Running(1),
+    frames.Ended(1, Phase.FAILED, b"body", ("blob",), FAILURE),
+    frames.Attached(1, "e.f", True, "why"),
+    frames.Ending(),
+    frames.Aborting(1, True),
+    frames.Line("e.f r1-1", "stdout", "text"),
+    frames.Note("text"),
+    frames.Standing(1, (POOL,), (REPLICA,)),
+    frames.Actions(1, (UNDERWAY,), 9),
+    frames.Found(1, b"page", "problem"),
+    frames.Controlled(1, "p", "problem"),
+    frames.Kept(1, True),
+    frames.Kept(2, False, "no room"),
+]
 
 
 def test_every_frame_survives_the_wire() -> None:
@@ -48,6 +87,8 @@ def test_every_frame_survives_the_wire() -> None:
     assert client_session().receive(Session.send(TO_CLIENT)) == TO_CLIENT
     assert engine_session().receive(Session.send(FROM_REPLICA)) == FROM_REPLICA
     assert replica_session().receive(Session.send(FROM_ENGINE)) == FROM_ENGINE
+    assert engine_session().receive(Session.send(FROM_CLIENT)) == FROM_CLIENT
+    assert client_session().receive(Session.send(TO_CLIENT)) == TO_CLIENT
 
 
 @given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 5))

@@ -43,6 +43,8 @@ class Display:
     def __init__(self, stream: TextIO | None = None, logs: bool = True) -> None:
         self._stream = stream or sys.stderr
         self._logs = logs
+        self._run = ""
+        self._is_ours = True  # the run was started by this command
         self._lock = threading.Lock()
         self.started = time.monotonic()
 
@@ -54,8 +56,8 @@ class Display:
         if self._logs:
             self._write([f"[{label}] {line}" for line in text.rstrip("\n").split("\n")])
 
-    def begin(self, run: str, task: str) -> None:
-        """The run has been submitted."""
+    def begin(self, run: str, task: str, is_ours: bool = True) -> None:
+        """The run has been submitted, or else is watched from now on."""
 
     def update(self, now: float, phase: Phase, pools: Sequence[PoolStats]) -> None:
         """How things stand; called several times a second."""
@@ -69,6 +71,15 @@ class Display:
     def say(self, text: str) -> None:
         """A line of the command itself, shown by every display."""
         self._write(text.split("\n"))
+
+    def _closing(self, now: float, phase: Phase, pools: Sequence[PoolStats]) -> str:
+        """The figures are those since this display began: of a run that began before, they say nothing."""
+        text = f"samovar: run {self._run} {phase.value.replace('_', ' ')}"
+        if not self._is_ours:
+            return text
+        done = sum(pool.done for pool in pools)
+        cold, warm = sum(pool.cold for pool in pools), sum(pool.warm for pool in pools)
+        return f"{text} in {now - self.started:.2f} s: {_count(done, 'task')} done, {cold} cold, {warm} warm"
 
     def _write(self, lines: Sequence[str]) -> None:
         with (
@@ -86,7 +97,6 @@ class Lines(Display):
 
     def __init__(self, stream: TextIO | None = None, logs: bool = True) -> None:
         super().__init__(stream, logs)
-        self._run = ""
         self._ready: dict[str, int] = {}
         self._notes: dict[str, str] = {}
         self._rates: dict[str, Rate] = {}
@@ -96,9 +106,11 @@ class Lines(Display):
     def report(self, text: str) -> None:
         self._write([f"samovar: {line}" for line in text.rstrip("\n").split("\n")])
 
-    def begin(self, run: str, task: str) -> None:
-        self._run = run
-        self._write([f"samovar: run {run} of {task} started"])
+    def begin(self, run: str, task: str, is_ours: bool = True) -> None:
+        self._run, self._is_ours = run, is_ours
+        self._write(
+            [f"samovar: run {run} of {task} started" if is_ours else f"samovar: attached to run {run} of {task}"]
+        )
 
     def update(self, now: float, phase: Phase, pools: Sequence[PoolStats]) -> None:
         lines = []
@@ -120,7 +132,7 @@ class Lines(Display):
             self._write(lines)
 
     def end(self, now: float, phase: Phase, pools: Sequence[PoolStats]) -> None:
-        self._write([_closing(self._run, phase, now - self.started, pools)])
+        self._write([self._closing(now, phase, pools)])
 
 
 class Screen(Display):
@@ -133,7 +145,7 @@ class Screen(Display):
 
         self._console = Console(file=self._stream, stderr=stream is None, highlight=False, soft_wrap=True)
         self._rates: dict[str, Rate] = {}
-        self._run = self._task = ""
+        self._task = ""
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -156,8 +168,8 @@ class Screen(Display):
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
 
-    def begin(self, run: str, task: str) -> None:
-        self._run, self._task = run, task
+    def begin(self, run: str, task: str, is_ours: bool = True) -> None:
+        self._run, self._task, self._is_ours = run, task, is_ours
         self._live.start()
         self._open = True
 
@@ -168,7 +180,7 @@ class Screen(Display):
     def end(self, now: float, phase: Phase, pools: Sequence[PoolStats]) -> None:
         self.close()
         style = "green" if phase is Phase.SUCCEEDED else "red"
-        text = _closing(self._run, phase, now - self.started, pools).removeprefix("samovar: ")
+        text = self._closing(now, phase, pools).removeprefix("samovar: ")
         self._console.print(text, style=style, markup=False)
 
     def close(self) -> None:
@@ -210,18 +222,6 @@ class Screen(Display):
         return Group(head, table, *notes)
 
 
-def pool_table(pools: Sequence[PoolStats]) -> str:
-    """The pools as plain text, a line each."""
-    rows = [("POOL", "REPLICAS", "SLOTS", "QUEUED", "DONE", "FAILED", "COLD/WARM", "NOTE")]
-    for pool in pools:
-        replicas = f"{pool.ready} ready" + (f", {pool.starting} starting" if pool.starting else "")
-        figures = (f"{pool.active}/{pool.slots}", str(pool.queued), str(pool.done), str(pool.failed))
-        rows.append((pool.name, replicas, *figures, f"{pool.cold}/{pool.warm}", pool.note))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
-
-
 def choose(progress: bool, logs: bool) -> Display:
     """The display that suits stderr."""
     if not progress:
@@ -254,15 +254,6 @@ def _line(pool: PoolStats, rate: float) -> str:
         parts.append(f"{pool.failed} failed")
     parts += [f"{pool.cold} cold/{pool.warm} warm", f"{rate:,.0f} tasks/s"]
     return ", ".join(parts)
-
-
-def _closing(run: str, phase: Phase, seconds: float, pools: Sequence[PoolStats]) -> str:
-    done = sum(pool.done for pool in pools)
-    cold, warm = sum(pool.cold for pool in pools), sum(pool.warm for pool in pools)
-    return (
-        f"samovar: run {run} {phase.value.replace('_', ' ')} in {seconds:.2f} s: "
-        f"{_count(done, 'task')} done, {cold} cold, {warm} warm"
-    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,131 +1,246 @@
-"""``samovar get`` and ``samovar abort``: the runs and actions of the service's journal.
-
-They read what is written, so they need no service; what is on its way is the service's to know.
-"""
+"""``samovar get``: runs, actions, pools and replicas, as lists."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import click
 import msgspec
 
-from samovar import config
-from samovar.cli.service import errors_are_messages
-from samovar.entries import ActionQuery, ActionSummary, RunQuery, RunSummary
-from samovar.model import Phase
-from samovar.ports import Journal
+from samovar.cli import table
+from samovar.cli.source import Source, opened, unknown_run
+from samovar.cli.table import Column, Fact, Listing, clock, duration, word
+from samovar.engine.clients import NOTHING_WRITTEN
+from samovar.entries import ActionQuery, ActionSummary, RunQuery
+from samovar.errors import JournalError
+from samovar.model import Phase, PoolStats, ReplicaStats, Underway
 
-PAGE = 1000  # rows that are read at once
-
-
-def runs(phase: str | None, task: str, limit: int, output: str) -> None:
-    with _journal() as journal:
-        query = RunQuery(phase=Phase(phase) if phase else None, task=task, limit=min(limit, PAGE))
-        found = _pages(journal, query, limit)
-    if output == "json":
-        _print_json(found)
-        return
-    rows = [(run.run, run.task, _word(run.phase), _since(run.started), _took(run), str(run.actions)) for run in found]
-    _print_table(("RUN", "TASK", "PHASE", "STARTED", "TOOK", "ACTIONS"), rows, "no runs")
+UNDERWAY = ("queued", "waiting_for_resources", "running")
+"""The phases of actions that have not ended."""
 
 
-def actions(run: str, phase: str | None, task: str, limit: int, output: str) -> None:
-    with _journal() as journal:
-        if not journal.find(RunQuery(run=run)).items:
-            raise click.ClickException(f"there is no run {run!r}; `samovar get runs` lists them")
-        wanted = Phase(phase) if phase else None
-        found = _pages(journal, ActionQuery(run=run, phase=wanted, task=task, limit=min(limit, PAGE)), limit)
-    if output == "json":
-        _print_json(found)
-        return
-    heads = ("ACTION", "TASK", "PHASE", "WAITED", "RAN", "ATTEMPTS", "START", "REPLICA", "ERROR")
-    _print_table(heads, [_action(action) for action in found], "no action of it has ended")
+class Wanted(NamedTuple):
+    """What of a list is to be shown. An empty field is no condition."""
+
+    run: str = ""
+    phase: str = ""
+    task: str = ""
+    since: float | None = None  # seconds since 1970
+    pool: str = ""
+    replica: str = ""
+    limit: int = 50
 
 
-def abort(run: str, reason: str) -> None:
-    from samovar.host import service  # only here: what reads needs no service
+def runs(wanted: Wanted, endpoint: str, output: str, watch: bool) -> None:
+    phase = Phase(wanted.phase) if wanted.phase else None
+    query = RunQuery(phase=phase, task=wanted.task, since=wanted.since)
+    with opened(endpoint) as source:
 
-    with errors_are_messages():
-        running = service.at("")
-        if running is None:
-            raise click.ClickException("no service runs, and so no run that could be aborted")
-        found = running.abort_run(run, reason)
-        running.close()
-    if not found:
-        raise click.ClickException(
-            f"the service runs no {run!r}; `samovar get runs --phase running` lists what it runs"
-        )
-    click.echo(f"aborting {run}")
+        def look() -> list[Fact]:
+            return [msgspec.to_builtins(run) for run in source.newest(query, wanted.limit)]
+
+        table.show(Listing(look, RUN_COLUMNS, "no runs"), output, watch)
 
 
-@contextlib.contextmanager
-def _journal() -> Iterator[Journal]:
-    from samovar.journal.choice import open_journal  # only here: `samovar --help` needs no database
-
-    with errors_are_messages():
-        where = config.journal()
-        if not where:
-            raise click.ClickException("no journal is kept: SAMOVAR_JOURNAL or the config file says none")
-        journal = open_journal(where)
-        try:
-            yield journal
-        finally:
-            journal.close(1.0)
+def actions(wanted: Wanted, endpoint: str, output: str, watch: bool) -> None:
+    with opened(endpoint) as source:
+        if wanted.run and not source.run_exists(wanted.run):
+            raise unknown_run(wanted.run)
+        columns = ACTION_COLUMNS[1:] if wanted.run else ACTION_COLUMNS
+        table.show(Listing(lambda: _actions(source, wanted), columns, "no actions"), output, watch)
 
 
-def _pages(journal: Journal, query: Any, limit: int) -> list[Any]:
-    found: list[Any] = []
-    while len(found) < limit:
-        page: Any = journal.find(query)
-        found += page.items
-        if not page.next:
+def pools(endpoint: str, output: str, watch: bool) -> None:
+    with opened(endpoint) as source:
+
+        def look() -> list[Fact]:
+            return [pool_fact(pool) for pool in source.standing()[0]]
+
+        nothing = "no pools" if source.host is not None else NO_SERVICE
+        table.show(Listing(look, POOL_COLUMNS, nothing), output, watch)
+
+
+def replicas(wanted: Wanted, endpoint: str, output: str, watch: bool) -> None:
+    with opened(endpoint) as source:
+
+        def look() -> list[Fact]:
+            found = source.standing()[1]
+            return [_replica_fact(replica) for replica in found if replica.pool.startswith(wanted.pool)]
+
+        nothing = "no replicas" if source.host is not None else NO_SERVICE
+        table.show(Listing(look, REPLICA_COLUMNS, nothing, _CHANGING), output, watch)
+
+
+NO_SERVICE = "no service runs, and so no pools; `samovar start` starts one"
+
+
+def _actions(source: Source, wanted: Wanted) -> list[Fact]:
+    """Those that are on their way before those that have ended; one that ends between the two looks has ended."""
+    found: dict[tuple[str, str], Fact] = {}
+    if not wanted.phase or wanted.phase in UNDERWAY:
+        for going in _underway(source, wanted):
+            found[going.run, going.action] = _underway_fact(going)
+    if wanted.phase not in UNDERWAY and len(found) < wanted.limit:
+        for ended in _settled(source, wanted):
+            found.pop((ended.run, ended.action), None)
+            found[ended.run, ended.action] = msgspec.to_builtins(ended)
+    return list(found.values())[: wanted.limit]
+
+
+def _underway(source: Source, wanted: Wanted) -> list[Underway]:
+    found: list[Underway] = []
+    conditions = {key: getattr(wanted, key) for key in ("run", "task", "phase", "pool", "replica")}
+    for action in source.underway(**conditions, limit=min(wanted.limit, 500)):
+        if wanted.since is None or action.queued >= wanted.since:
+            found.append(action)
+        if len(found) == wanted.limit:
             break
-        query = msgspec.structs.replace(query, after=page.next)
-    return found[:limit]
+    return found
 
 
-def _action(action: ActionSummary) -> tuple[str, ...]:
-    waited = (action.started if action.started is not None else action.ended) - action.queued
-    ran = _seconds(action.ended - action.started) if action.started is not None else ""
-    start = "" if action.started is None else "cold" if action.cold else "warm"
-    if action.is_cached:
-        start = "cached"
-    word = _word(action.phase)
-    return (
-        *(action.action, action.task, word, _seconds(waited), ran, str(action.attempts), start, action.replica),
-        action.error,
-    )
+def _settled(source: Source, wanted: Wanted) -> list[ActionSummary]:
+    phase = Phase(wanted.phase) if wanted.phase else None
+    query = ActionQuery(run=wanted.run, phase=phase, task=wanted.task, since=wanted.since)
+    prefix = wanted.replica or wanted.pool
+    try:
+        return source.newest(query, wanted.limit, lambda action: action.replica.startswith(prefix))
+    except JournalError as error:
+        if source.host is None or str(error) != NOTHING_WRITTEN:
+            raise
+        return []
 
 
-def _word(phase: Phase) -> str:
-    return phase.value.replace("_", " ")
+# facts and their columns
 
 
-def _since(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+def _underway_fact(action: Underway) -> Fact:
+    """With the keys of an action that has ended."""
+    return {
+        "run": action.run,
+        "action": action.action,
+        "parent": action.parent,
+        "task": action.task,
+        "phase": action.phase.value,
+        "queued": action.queued,
+        "ended": None,
+        "started": action.started,
+        "attempts": action.attempts,
+        "replica": action.replica,
+        "cold": action.cold,
+        "error": "",
+    }
 
 
-def _took(run: RunSummary) -> str:
-    return _seconds((run.ended if run.ended is not None else time.time()) - run.started)
+def pool_fact(pool: PoolStats) -> Fact:
+    fact: Fact = msgspec.to_builtins(pool._asdict())
+    return fact
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+def _replica_fact(replica: ReplicaStats) -> Fact:
+    fact: Fact = msgspec.to_builtins(replica._asdict())
+    del fact["actions"]  # numbers that mean something to the engine alone
+    return fact
 
 
-def _print_json(found: Sequence[msgspec.Struct]) -> None:
-    click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
+_CHANGING = frozenset({"age", "heard", "rss", "lag"})
 
 
-def _print_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], nothing: str) -> None:
-    if not rows:
-        click.echo(nothing)
-        return
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    for row in (heads, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _took(run: Fact) -> str:
+    return duration((run["ended"] if run["ended"] is not None else time.time()) - run["started"])
+
+
+def _waited(action: Fact) -> str:
+    until = next(at for at in (action["started"], action["ended"], time.time()) if at is not None)
+    return duration(until - action["queued"])
+
+
+def _ran(action: Fact) -> str:
+    if action["started"] is None:
+        return ""
+    return duration((action["ended"] if action["ended"] is not None else time.time()) - action["started"])
+
+
+def _start(action: Fact) -> str:
+    if action["attempts"] == 0 and action["phase"] == Phase.SUCCEEDED:
+        return "cached"
+    if action["started"] is None:
+        return ""
+    return "cold" if action["cold"] else "warm"
+
+
+def _replicas(pool: Fact) -> str:
+    states = [(pool[state], state) for state in ("ready", "starting", "draining")]
+    return ", ".join(f"{number} {state}" for number, state in states if number or state == "ready")
+
+
+def _range(pool: Fact) -> str:
+    low, high = pool["settings"]["min_replicas"], pool["settings"]["max_replicas"]
+    return f"{low}-{high}" if low != high else str(low)
+
+
+def _runs(replica: Fact) -> str:
+    running = replica["runs"]
+    more = replica["active"] + replica["parked"] - 3
+    return ", ".join(running[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _key(name: str) -> Any:
+    return lambda fact: str(fact[name])
+
+
+RUN_COLUMNS = (
+    Column("RUN", _key("run")),
+    Column("TASK", _key("task")),
+    Column("PHASE", lambda run: word(run["phase"])),
+    Column("STARTED", lambda run: clock(run["started"])),
+    Column("TOOK", _took, is_number=True),
+    Column("ACTIONS", lambda run: str(run["actions"]) if run["ended"] is not None else "", is_number=True),
+    Column("ENDED", lambda run: clock(run["ended"]), is_wide=True),
+    Column("CARRIED OUT BY", _key("engine"), is_wide=True),
+)
+ACTION_COLUMNS = (
+    Column("RUN", _key("run")),
+    Column("ACTION", _key("action")),
+    Column("TASK", _key("task")),
+    Column("PHASE", lambda action: word(action["phase"])),
+    Column("WAITED", _waited, is_number=True),
+    Column("RAN", _ran, is_number=True),
+    Column("ATTEMPTS", _key("attempts"), is_number=True),
+    Column("START", _start),
+    Column("REPLICA", _key("replica")),
+    Column("PARENT", _key("parent"), is_wide=True),
+    Column("QUEUED", lambda action: clock(action["queued"]), is_wide=True),
+    Column("ENDED", lambda action: clock(action["ended"]), is_wide=True),
+    Column("ERROR", _key("error"), is_long=True),
+)
+POOL_COLUMNS = (
+    Column("POOL", _key("name")),
+    Column("STATE", _key("state")),
+    Column("RANGE", _range, is_number=True),
+    Column("REPLICAS", _replicas),
+    Column("SLOTS", lambda pool: f"{pool['active']}/{pool['slots']}", is_number=True),
+    Column("PARKED", _key("parked"), is_number=True),
+    Column("QUEUED", _key("queued"), is_number=True),
+    Column("DONE", _key("done"), is_number=True),
+    Column("FAILED", _key("failed"), is_number=True),
+    Column("COLD/WARM", lambda pool: f"{pool['cold']}/{pool['warm']}", is_number=True),
+    Column("CONCURRENCY", lambda pool: str(pool["settings"]["concurrency"]), is_number=True, is_wide=True),
+    Column("IDLE TTL", lambda pool: duration(pool["settings"]["idle_ttl"]), is_number=True, is_wide=True),
+    Column("SCALEDOWN TTL", lambda pool: duration(pool["settings"]["scaledown_ttl"]), is_number=True, is_wide=True),
+    Column("MAX TASKS", lambda pool: str(pool["settings"]["max_tasks"] or ""), is_number=True, is_wide=True),
+    Column("NOTE", _key("note"), is_long=True),
+)
+REPLICA_COLUMNS = (
+    Column("REPLICA", _key("name")),
+    Column("STATE", _key("state")),
+    Column("SLOTS", lambda replica: f"{replica['active']}/{replica['slots']}", is_number=True),
+    Column("PARKED", _key("parked"), is_number=True),
+    Column("SERVED", _key("served"), is_number=True),
+    Column("AGE", lambda replica: duration(replica["age"]), is_number=True),
+    Column("PID", lambda replica: str(replica["pid"] or ""), is_number=True),
+    Column("MEMORY", lambda replica: table.memory(replica["rss"]), is_number=True),
+    Column("LAG", lambda replica: duration(replica["lag"]) if replica["lag"] > 0 else "", is_number=True),
+    Column("HEARD", lambda replica: duration(replica["heard"]), is_number=True, is_wide=True),
+    Column("POOL", _key("pool"), is_wide=True),
+    Column("RUNS", _runs, is_long=True),
+)

@@ -19,8 +19,8 @@ from samovar.cli import values
 from samovar.cli.script import BadInput
 
 RUN_OPTIONS = frozenset(
-    {"-o", "--output", "--name", "--context", "--no-cache", "--overwrite-cache"}
-    | {"--no-progress", "--log", "--no-log", "-q", "--quiet"}
+    {"-o", "--output", "-d", "--detach", "--driver", "--endpoint", "--copy-style", "--name", "--context"}
+    | {"--no-cache", "--overwrite-cache", "--no-progress", "--log", "--no-log", "-q", "--quiet"}
 )
 
 

@@ -40,29 +40,31 @@ class RunOptions(NamedTuple):
     driver: str = ""
     endpoint: str = ""
     copy_style: str = ""
+    detach: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
-        """From what click collected."""
-        if given["no_cache"] and given["overwrite_cache"]:
+        """From what click collected, for ``run`` or for ``attach``."""
+        if given.get("no_cache") and given.get("overwrite_cache"):
             raise click.UsageError("--no-cache keeps nothing, so it cannot go with --overwrite-cache.")
         quiet = bool(given["quiet"])
         items = {}
-        for item in given["context_items"]:
+        for item in given.get("context_items", ()):
             key, equals, value = item.partition("=")
             if not key or not equals:
                 raise click.UsageError(f"--context takes KEY=VALUE, got {item!r}.")
             items[key] = value
         return cls(
             output=given["output"],
-            name=given["name"],
+            name=given.get("name", ""),
             context=items or None,
-            caching="off" if given["no_cache"] else "replace" if given["overwrite_cache"] else "",
+            caching="off" if given.get("no_cache") else "replace" if given.get("overwrite_cache") else "",
             progress=not (quiet or given["no_progress"]),
             logs=bool(given["log"]) and not quiet,
-            driver=given["driver"] or "",
-            endpoint=given["endpoint"] or "",
-            copy_style=given["copy_style"] or "",
+            driver=given.get("driver") or "",
+            endpoint=given["endpoint"],
+            copy_style=given.get("copy_style") or "",
+            detach=bool(given.get("detach")),
         )
 
 
@@ -96,12 +98,16 @@ class Stopped(BaseException):
 
 def run_command(context: click.Context, file: str, rest: Sequence[str], settings: RunOptions) -> None:
     """The body of the command; ends in ``click.exceptions.Exit`` or a ``ClickException``."""
+    context.exit(with_signals(lambda: _run(context, file, rest, settings)))
+
+
+def with_signals(work: Callable[[], int]) -> int:
+    """The exit status of ``work``, in which a signal is a ``Stopped``."""
     with _signals():
         try:
-            status = _run(context, file, rest, settings)
+            return work()
         except Stopped as stop:  # before there was anything to stop
-            status = stop.status
-    context.exit(status)
+            return stop.status
 
 
 def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOptions) -> int:
@@ -128,6 +134,10 @@ def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOp
         inputs = task.bind((), given[0])
     except (BaseRuntimeError, TypeError, ValueError) as error:
         raise script.BadInput(str(error)) from error
+    if settings.detach:
+        from samovar.cli import attach  # only here: it builds on this module
+
+        return attach.detach(task, inputs, settings)
     return execute(task, inputs, settings)
 
 
@@ -135,28 +145,51 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     """Run the task on the host of this process, show it, write its result; gives the exit status."""
     from samovar.host import open_host  # only here: the whole engine, which help and bad input do not need
 
+    context = dict(settings.context) if settings.context else None
+
+    def open(view: display.Display) -> Host:
+        opened = open_host(report=view.report, on_log=view.log, driver=settings.driver, endpoint=settings.endpoint)
+        return cast("Host", opened)
+
+    def begin(host: Host) -> tuple[RunHandle, str]:
+        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
+        return handle, task.name
+
+    return follow(Following(open, begin, _interrupt), settings)
+
+
+class Following(NamedTuple):
+    """How a run comes about that is then shown until it ends."""
+
+    open: Callable[[display.Display], Host]
+    begin: Callable[[Host], tuple[RunHandle, str]]  # gives the run, and the name of its task
+    stopped: Callable[[Stopped, Host | None, RunHandle | None, display.Display], None]  # what a signal does
+    is_ours: bool = True  # it was started by this command
+    otherwise: str = "the run could not start"  # what is said where there is none
+
+
+def follow(how: Following, settings: RunOptions) -> int:
+    """Show a run until it ends, write its result; gives the exit status."""
     view = display.choose(settings.progress, settings.logs)
     host: Host | None = None
     handle: RunHandle | None = None
     try:
-        opened = open_host(report=view.report, on_log=view.log, driver=settings.driver, endpoint=settings.endpoint)
-        host = cast("Host", opened)
+        host = how.open(view)
         pools = Pools(host)
-        context = dict(settings.context) if settings.context else None
-        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
-        view.begin(handle.name, task.name)
+        handle, task = how.begin(host)
+        view.begin(handle.name, task, how.is_ours)
         result = _watch(pools, handle, view)
     except Stopped as stop:
-        _interrupt(stop, host, handle, view)
+        how.stopped(stop, host, handle, view)
         return stop.status
     except Exception as error:
-        status = _failed(error, handle.name if handle is not None else "", view)
+        status = failed(error, handle.name if handle is not None else "", view, how.otherwise)
         _close(host, view)
         return status
     try:
         _close(host, view)
     except Stopped as stop:  # the result is there; only the end is in a hurry
-        _interrupt(stop, host, None, view)
+        how.stopped(stop, host, None, view)
     _write_result(result, settings.output)
     return SUCCESS
 
@@ -247,7 +280,7 @@ def _interrupt(stop: Stopped, host: Host | None, handle: RunHandle | None, view:
             last.cancel()
 
 
-def _failed(error: Exception, run: str, view: display.Display) -> int:
+def failed(error: Exception, run: str, view: display.Display, otherwise: str = "the run could not start") -> int:
     """Say why, the user's frames first."""
     view.close()
     text = getattr(error, "traceback_text", "")
@@ -257,7 +290,7 @@ def _failed(error: Exception, run: str, view: display.Display) -> int:
     code = getattr(error, "code", name)
     worker = getattr(error, "worker", None)
     lines = [text.rstrip()] if text else []
-    what = f"run {run} failed" if run else "the run could not start"
+    what = f"run {run} failed" if run else otherwise
     where = f" (on {worker})" if worker else ""
     lines.append(f"samovar: {what}: {name if code == name else f'{name}: {code}'}: {error}{where}")
     view.say("\n".join(lines))

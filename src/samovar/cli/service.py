@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import click
 
-from samovar.cli.display import pool_table
-from samovar.errors import InitializationError, JournalError
+from samovar.cli import table
+from samovar.errors import InitializationError, RuntimeSystemError
 from samovar.host import service
 from samovar.host.entrance import Wanted
 from samovar.host.remote import RemoteHost
@@ -43,9 +43,9 @@ def start(driver: str, entrance: dict[str, str]) -> None:
         running.close()
 
 
-def stop(grace: float) -> None:
+def stop(grace: float, endpoint: str) -> None:
     with errors_are_messages():
-        running = service.find()
+        running = service.at(endpoint)
         if running is None:
             click.echo("no service runs")
             return
@@ -58,23 +58,25 @@ def stop(grace: float) -> None:
 
 
 def status(context: click.Context, output: str, endpoint: str) -> None:
+    from samovar.cli import get  # only here: it needs this module
+
     with errors_are_messages():
         running = service.at(endpoint)
         if running is None:
             click.echo("{}" if output == "json" else "no service runs; `samovar start` starts one")
             context.exit(NOT_RUNNING)
-        pools = running.stats()
+        facts = [get.pool_fact(pool) for pool in running.stats()]
         about = running.service
         running.close()
     if output == "json":
         described = {"pid": about.pid, "driver": about.driver, "endpoint": running.engine.address, "gate": about.gate}
         seconds = round(time.time() - about.started_at, 1)
-        click.echo(json.dumps({**described, "seconds": seconds, "pools": [pool._asdict() for pool in pools]}, indent=2))
+        click.echo(json.dumps({**described, "seconds": seconds, "pools": facts}, indent=2))
         return
     click.echo(_about(running))
     if about.gate:
         click.echo(f"other hosts: {about.gate}")
-    click.echo(pool_table(pools) if pools else "no pools")
+    click.echo(table.render(get.POOL_COLUMNS, facts) if facts else "no pools")
 
 
 def _about(running: RemoteHost) -> str:
@@ -88,5 +90,5 @@ def errors_are_messages() -> Iterator[None]:
     """What cannot be done is one message and exit status 1."""
     try:
         yield
-    except (InitializationError, JournalError, TimeoutError) as error:
+    except (RuntimeSystemError, TimeoutError) as error:
         raise click.ClickException(str(error)) from error

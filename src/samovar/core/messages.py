@@ -127,8 +127,14 @@ class Abort(_Message, frozen=True):
 class Drain(_Message, frozen=True):
     """Stop a pool for good when its work is done: nothing new is started for it unless work remains.
 
-    When it has been empty for its idle_ttl it is forgotten.
+    When it has been empty for its idle_ttl it is forgotten. A new root action takes the word back.
     """
+
+    pool: str
+
+
+class StopPool(_Message, frozen=True):
+    """End every replica of a pool now. What ran is queued again, and fresh replicas start where work is left."""
 
     pool: str
 
@@ -159,6 +165,7 @@ Event = (
     | Finished
     | Abort
     | Drain
+    | StopPool
     | Supersede
     | Tick
 )

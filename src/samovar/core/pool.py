@@ -391,7 +391,16 @@ class Pool:
             self.cold,
             self.warm,
             self.note(now),
+            self.state,
+            self.settings,
         )
+
+    @property
+    def state(self) -> str:
+        """awake; draining: for good, when its work is done; asleep: no replica until there is work."""
+        if self.drained:
+            return "draining" if self.replicas or self.queued else "drained"
+        return "awake" if self.awake else "asleep"
 
     def add_execution(self, execution: Execution) -> None:
         self.executions += 1

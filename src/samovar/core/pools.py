@@ -33,14 +33,15 @@ from samovar.core.messages import (
     ReplicaUnfit,
     Retried,
     Settle,
+    StopPool,
     Submit,
     Supersede,
     Tick,
 )
 from samovar.core.pool import Pool
-from samovar.core.replicas import ACTIVE, PARKED, RESUMING, STARTING, Execution, Replica
+from samovar.core.replicas import ACTIVE, PARKED, READY, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
-from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats, ReplicaStats
 
 LEASE = 9.0
 """Seconds without a sign of life after which a replica is given up: it is stopped, hung or frozen. Code that holds the
@@ -90,6 +91,7 @@ class Pools:
             Finished: self._finished,
             Abort: self._abort,
             Drain: self._drain,
+            StopPool: self._stop_pool,
             Supersede: self._supersede,
             Tick: self._tick,
         }
@@ -103,6 +105,10 @@ class Pools:
 
     def stats(self, now: float) -> list[PoolStats]:
         return [pool.stats(now) for pool in self.pools.values()]
+
+    def replica_stats(self, now: float) -> list[ReplicaStats]:
+        """Every replica, with some of what it runs."""
+        return [replica.stats(now) for pool in self.pools.values() for replica in pool.replicas.values()]
 
     def running_on(self, replica: str) -> list[int]:
         """The actions that hold a slot of the replica: if it dies, one of these has killed it."""
@@ -126,6 +132,8 @@ class Pools:
         if event.parent and (parent is None or parent.execution is None):
             self._out += (Settle(event.action, Phase.ABORTED, failure=ABORTED), Deliver(event.action))
             return
+        if parent is None:
+            pool.drained = False  # somebody wants it again
         action = self.actions[event.action] = Action(event.action, pool, None, event.retry, event.timeouts)
         if parent is not None:
             self.nest(action, parent, now)
@@ -163,8 +171,13 @@ class Pools:
 
     def _replica_unfit(self, event: ReplicaUnfit, now: float) -> None:
         replica = self._find(event.replica)
-        if replica is not None and replica.stage is STARTING:
+        if replica is None or replica.stage is READY:
+            return
+        if replica.stage is STARTING:
             self._start_failed(replica, event.failure, event.permanent, now)
+        else:  # it was to end before it had begun
+            replica.pool.forget(replica)
+            replica.pool.dispatch(now)
 
     def _replica_lost(self, event: ReplicaLost, now: float) -> None:
         replica = self._find(event.replica)
@@ -235,6 +248,14 @@ class Pools:
         pool.drained = True
         pool.fall_asleep("the pool is drained")
         pool.awake = bool(pool.queued or pool.executions)
+        pool.dispatch(now)
+
+    def _stop_pool(self, event: StopPool, now: float) -> None:
+        pool = self.pools[event.pool]
+        pool.awake = bool(pool.queued or pool.executions)
+        for replica in list(pool.replicas.values()):
+            replica.innocent = True
+            pool.kill(replica)
         pool.dispatch(now)
 
     def _supersede(self, event: Supersede, now: float) -> None:

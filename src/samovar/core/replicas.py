@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
+
+from samovar.model import ReplicaStats
 
 if TYPE_CHECKING:
     from samovar.core.actions import Action
@@ -29,6 +32,9 @@ class Hold(enum.Enum):
     PARKED = "parked"
     RESUMING = "resuming"
 
+
+SHOWN = 20
+"""Executions of a replica that its figures name."""
 
 # Bound to names: in Python 3.11 the attribute of an enum costs as much as a call.
 STARTING, READY, DRAINING = Stage
@@ -92,6 +98,22 @@ class Replica:
         self.innocent = False  # it is killed for a cancelled execution: nobody else on it is a suspect
         self.stopping = False  # StopReplica was said
         self.killed = False  # and with no grace
+
+    def stats(self, now: float) -> ReplicaStats:
+        """Counts, and some of what it runs; the same work however much that is."""
+        shown = islice(self.executions.values(), SHOWN)
+        return ReplicaStats(
+            self.id,
+            self.pool.name,
+            self.stage.value,
+            self.active,
+            len(self.executions) - self.active,
+            self.pool.settings.concurrency,
+            self.served,
+            now - self.started_at,
+            now - self.heard_at,
+            tuple(execution.action.id for execution in shown),
+        )
 
 
 class Roster:

@@ -1,7 +1,7 @@
 """Clients: scripts and commands of other processes, on connections of their own.
 
-What a client starts goes on when the client goes away; what becomes of it is then told to nobody. A client is whoever
-may open the socket: it can do what the owner of the engine can, so replicas never get to see that socket.
+What a client starts goes on when the client goes away; others may attach to it, and whoever is attached is told. A
+client is whoever may open the socket: it can do what the owner of the engine can, so replicas never see that socket.
 
 Clients of other hosts come through a gate (``admit``). They share no folder with the engine, so their large values come
 and go in parts, and what they say of paths means nothing here.
@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -21,6 +22,7 @@ from samovar.engine.links import Link
 from samovar.engine.work import Called, Outcome, Run
 from samovar.model import Environment, Failure, Phase, TaskSpec
 from samovar.wire import frames
+from samovar.wire.blobs import share
 from samovar.wire.parts import Incoming, Shipment
 
 if TYPE_CHECKING:
@@ -33,6 +35,29 @@ UNKNOWN_TASK = Failure(
 
 SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
+
+NOTHING_WRITTEN = "the service keeps no journal: what has ended is not known"
+
+
+class Recalled:
+    """What is written down of a run. ``task`` is "" when nothing is, ``outcome`` None when it has not ended here."""
+
+    def __init__(self, task: str = "", outcome: Outcome | None = None, reason: str = "") -> None:
+        self.task = task
+        self.outcome = outcome
+        self.reason = reason
+
+
+class Archive(Protocol):
+    """What is written down, for clients. It is read outside of the turn; answers are called in one, later."""
+
+    def find(self, query: bytes, answer: Callable[[bytes, str], None]) -> None:
+        """Answers a page, or why there is none."""
+        ...
+
+    def recall(self, run: str, answer: Callable[[Recalled], None]) -> None:
+        """Answers how a run has ended."""
+        ...
 
 
 class Code(Protocol):
@@ -54,11 +79,12 @@ class Code(Protocol):
 class Clients:
     def __init__(self, engine: Engine) -> None:
         self.on_shutdown: Callable[[float], None] | None = None  # takes the grace, in seconds
+        self.archive: Archive | None = None
         self.driver = ""  # its name, for people
         self.gate = ""  # the endpoint for clients of other hosts
         self._refusing = False
-        self._code: Code | None = None
         self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
+        self._code: Code | None = None
         self._engine = engine
         self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
@@ -66,10 +92,14 @@ class Clients:
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
             frames.Declare: self._declared,
             frames.Start: self._start,
+            frames.Attach: self._attach,
             frames.Prepare: self._prepare,
             frames.Abort: self._abort,
             frames.AbortRun: self._abort_run,
             frames.Ask: self._ask,
+            frames.AskActions: self._ask_actions,
+            frames.Find: self._find,
+            frames.Control: self._control,
             frames.Shutdown: self._shutdown,
             frames.Part: self._part,
             frames.Scrap: self._scrap,
@@ -92,7 +122,7 @@ class Clients:
             if handler is None:
                 link.close()
                 return
-            if self._held is not None and handler in (self._start, self._abort_run):
+            if self._held is not None and handler in (self._start, self._attach, self._abort_run):
                 self._held.append((link, frame))
             else:
                 handler(link, frame)
@@ -111,7 +141,8 @@ class Clients:
         if self._code is not None:
             self._code.left(link)
         for starter in self._links.pop(link, {}).values():
-            starter.link = None
+            starter.watchers = tuple(watcher for watcher in starter.watchers if watcher[0] is not link)
+            starter.unheard.pop(link, None)
         if link.incoming is not None:
             self._engine.discard(link.incoming.drop_all())
 
@@ -126,8 +157,10 @@ class Clients:
                 self._on_frame[type(frame)](link, frame)
 
     def refuse(self) -> None:
-        """Nothing new is started from here on."""
+        """Nothing new is started from here on, and the service ends soon."""
         self._refusing = True
+        for link in self._links:
+            self._engine.send(link, frames.Ending())
 
     def note(self, text: str) -> None:
         """A line of progress, to all."""
@@ -148,6 +181,10 @@ class Clients:
         self._links[link] = {}
         blobs = self._engine.blobs if link.incoming is None else ""
         self._engine.send(link, frames.Joined(os.getpid(), blobs, self.driver, self._started_at, self.gate))
+        if self._refusing:
+            self._engine.send(link, frames.Ending())
+
+    # runs
 
     def _declared(self, link: Link, frame: frames.Declare) -> None:
         declared = frame.task
@@ -182,7 +219,7 @@ class Clients:
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         blobs = frame.blobs if link.incoming is None else link.incoming.take(frame.blobs)
-        starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, link, frame.call)
+        starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, task.name, (link, frame.call))
         run = Run(frame.name, frame.context, starter, frame.caching)
         self._runs[frame.name] = starter
         called = Called(task, frame.body, blobs, frame.cached)
@@ -191,7 +228,7 @@ class Clients:
     def revive(self, started: RunStarted, parents: frozenset[str]) -> Run:
         """A run that another engine could not end goes on; nobody waits for it yet. ``parents``: ids of actions that
         had called something."""
-        starter = self._runs[started.run] = RemoteStarter(self, started.run)
+        starter = self._runs[started.run] = RemoteStarter(self, started.run, started.task.name)
         run = Run(started.run, started.context, starter, started.caching)
         run.is_resumed = True
         run.parents = parents
@@ -219,16 +256,100 @@ class Clients:
             return Failure("user", "InitializationError", f"a run named {name!r} is on its way; choose another name")
         return SLOW_DOWN if self._engine.is_slow else None
 
+    def _attach(self, link: Link, frame: frames.Attach) -> None:
+        starter = self._runs.get(frame.name)
+        if starter is not None:
+            starter.watchers += ((link, frame.call),)
+            self._links[link][frame.call] = starter
+            is_running = self._engine.phase(starter.action) is Phase.RUNNING
+            self._engine.send(link, frames.Attached(frame.call, starter.task, is_running))
+        elif self.archive is not None:
+            self.archive.recall(frame.name, partial(self._recalled, link, frame))
+        else:
+            self._engine.send(link, frames.Attached(frame.call))
+
+    def _recalled(self, link: Link, frame: frames.Attach, known: Recalled) -> None:
+        outcome = known.outcome
+        if link not in self._links:
+            self._engine.discard(outcome.blobs if outcome is not None else ())
+        elif outcome is not None:
+            self._engine.send(link, frames.Attached(frame.call, known.task, True))
+            self._deliver(link, frame.call, outcome)
+        elif frame.name in self._runs:  # it has been started meanwhile
+            self._attach(link, frame)
+        else:
+            self._engine.send(link, frames.Attached(frame.call, reason=known.reason))
+
     def _abort(self, link: Link, frame: frames.Abort) -> None:
         starter = self._links[link].get(frame.call)
         if starter is not None:
             self._engine.abort(starter.action, frame.reason)
 
     def _abort_run(self, link: Link, frame: frames.AbortRun) -> None:
-        self._engine.send(link, frames.Aborting(frame.call, self.abort_run(frame.name, frame.reason)))
+        if frame.number:
+            found = self._engine.survey.abort(frame.name, frame.number, frame.reason)
+        else:
+            found = self.abort_run(frame.name, frame.reason)
+        self._engine.send(link, frames.Aborting(frame.call, found))
+
+    def running(self, starter: RemoteStarter) -> None:
+        for link, call in starter.watchers:
+            self._engine.send(link, frames.Running(call))
+
+    def say_line(self, starter: RemoteStarter, link: Link, line: frames.Line) -> None:
+        """To a client that reads what it is sent."""
+        count = starter.unheard.pop(link, 0)
+        if count:
+            text = f"{count} texts that tasks of run {starter.name} wrote are left out: this client was behind"
+            self._engine.send(link, frames.Note(text))
+        self._engine.send(link, line)
+
+    def ended(self, starter: RemoteStarter, outcome: Outcome) -> None:
+        """The result goes to the first, and as files of their own to all others."""
+        self._runs.pop(starter.name, None)
+        if not starter.watchers:
+            self._engine.discard(outcome.blobs)
+        for place, (link, call) in enumerate(starter.watchers):
+            self._links[link].pop(call, None)
+            self._deliver(link, call, self._shared(outcome) if place else outcome)
+
+    def _deliver(self, link: Link, call: int, outcome: Outcome) -> None:
+        ended = frames.Ended(call, outcome.phase, outcome.body, outcome.blobs, outcome.failure)
+        if link.incoming is not None and outcome.blobs:
+            link.ship(Shipment(self._engine.blobs, outcome.blobs, ended, self._engine.discard))
+        else:
+            self._engine.send(link, ended)
+
+    def _shared(self, outcome: Outcome) -> Outcome:
+        """For one more client, as whoever reads the files of a result removes them."""
+        try:
+            files = tuple(share(self._engine.blobs, name) for name in outcome.blobs)
+        except OSError as error:
+            text = f"the run has ended, but its result could not be shared: {error.strerror or error}"
+            return Outcome(Phase.FAILED, b"", (), Failure("system", "RuntimeSystemError", text))
+        return Outcome(outcome.phase, outcome.body, files, outcome.failure)
+
+    # what else is asked
 
     def _ask(self, link: Link, frame: frames.Ask) -> None:
-        self._engine.send(link, frames.Standing(frame.call, tuple(self._engine.stats())))
+        replicas = tuple(self._engine.survey.replicas()) if frame.replicas else ()
+        self._engine.send(link, frames.Standing(frame.call, tuple(self._engine.stats()), replicas))
+
+    def _ask_actions(self, link: Link, frame: frames.AskActions) -> None:
+        self._engine.send(link, frames.Actions(frame.call, *self._engine.survey.underway(frame)))
+
+    def _find(self, link: Link, frame: frames.Find) -> None:
+        def found(page: bytes, problem: str) -> None:
+            if link in self._links:
+                self._engine.send(link, frames.Found(frame.call, page, problem))
+
+        if self.archive is None:
+            found(b"", NOTHING_WRITTEN)
+        else:
+            self.archive.find(frame.query, found)
+
+    def _control(self, link: Link, frame: frames.Control) -> None:
+        self._engine.send(link, frames.Controlled(frame.call, *self._engine.survey.control(frame)))
 
     def _shutdown(self, link: Link, frame: frames.Shutdown) -> None:
         if link.incoming is not None:
@@ -236,52 +357,33 @@ class Clients:
         elif self.on_shutdown is not None:
             self.on_shutdown(frame.grace)
 
-    def tell(self, starter: RemoteStarter, frame: Any) -> None:
-        if starter.link is not None:
-            self._engine.send(starter.link, frame)
 
-    def ended(self, starter: RemoteStarter, outcome: Outcome) -> None:
-        self._runs.pop(starter.name, None)
-        if starter.link is None:
-            self._engine.discard(outcome.blobs)
-            return
-        self._links[starter.link].pop(starter.call, None)
-        self._deliver(
-            starter.link, frames.Ended(starter.call, outcome.phase, outcome.body, outcome.blobs, outcome.failure)
-        )
-
-    def _deliver(self, link: Link, ended: frames.Ended) -> None:
-        if link.incoming is not None and ended.blobs:
-            link.ship(Shipment(self._engine.blobs, ended.blobs, ended, self._engine.discard))
-        else:
-            self._engine.send(link, ended)
+Watcher = tuple[Link, int]
+"""A client, and its name for the run."""
 
 
 class RemoteStarter:
-    """Tells a client of its run, as ``samovar.engine.work.Starter``, as long as it is there."""
+    """Tells clients of a run, as ``samovar.engine.work.Starter``, for as long as they are there."""
 
-    __slots__ = ("_clients", "_unheard", "action", "call", "link", "name")
+    __slots__ = ("_clients", "action", "name", "task", "unheard", "watchers")
 
-    def __init__(self, clients: Clients, name: str, link: Link | None = None, call: int = 0) -> None:
+    def __init__(self, clients: Clients, name: str, task: str, *watchers: Watcher) -> None:
         self.name = name
-        self.link = link
-        self.call = call
+        self.task = task
         self.action = 0
+        self.watchers: tuple[Watcher, ...] = watchers
+        self.unheard: dict[Link, int] = {}  # texts that a client which does not keep up was spared
         self._clients = clients
-        self._unheard = 0  # texts that the client was spared
 
     def running(self) -> None:
-        self._clients.tell(self, frames.Running(self.call))
+        self._clients.running(self)
 
     def logged(self, label: str, stream: str, text: str) -> None:
-        if self.link is not None and self.link.is_behind:
-            self._unheard += 1
-            return
-        if self._unheard:
-            left_out = f"{self._unheard} texts that tasks of run {self.name} wrote are left out: this client was behind"
-            self._clients.tell(self, frames.Note(left_out))
-            self._unheard = 0
-        self._clients.tell(self, frames.Line(label, stream, text))
+        for link, _ in self.watchers:
+            if link.is_behind:
+                self.unheard[link] = self.unheard.get(link, 0) + 1
+            else:
+                self._clients.say_line(self, link, frames.Line(label, stream, text))
 
     def ended(self, outcome: Outcome) -> None:
         self._clients.ended(self, outcome)

@@ -18,11 +18,12 @@ from samovar.engine.links import Link
 from samovar.engine.pulse import Pulse
 from samovar.engine.succession import Succession
 from samovar.entries import Change
-from samovar.model import Environment, Exit, Failure, PoolStats
+from samovar.model import Environment, Exit, Failure, PoolStats, ReplicaStats
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
+    from samovar.engine.work import Work
 
 STALLED = 2.0  # seconds for which an event loop has not answered
 
@@ -52,6 +53,17 @@ class Crew:
         """With a note where a task keeps its replica from answering."""
         stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
         return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
+
+    def describe(self, replicas: list[ReplicaStats], works: dict[int, Work]) -> list[ReplicaStats]:
+        """With what is known from their own words, and what they run."""
+        return [self._described(replica, works) for replica in replicas]
+
+    def _described(self, replica: ReplicaStats, works: dict[int, Work]) -> ReplicaStats:
+        runs = tuple(works[action].label for action in replica.actions if action in works)
+        link = self.links.get(replica.name)
+        if link is None:
+            return replica._replace(runs=runs)
+        return replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
 
     def expect(self, survivors: Mapping[str, Environment]) -> None:
         """Another engine has started these, and they may be there."""
@@ -96,7 +108,7 @@ class Crew:
             self._engine.refuse(link, reason)
             return
         link.is_known = True
-        link.replica = hello.replica
+        link.replica, link.pid = hello.replica, hello.pid
         link.heard_at = time.monotonic()
         self.links[hello.replica] = link
         self._expected.discard(hello.replica)
@@ -120,7 +132,7 @@ class Crew:
         self._engine.handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
 
     def beat(self, link: Link, frame: frames.Beat) -> None:
-        link.lag = frame.lag
+        link.lag, link.rss = frame.lag, frame.rss
         link.heard_at = time.monotonic()
         self._heard(link)
 
@@ -165,7 +177,7 @@ class Crew:
 
     def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
         text = f"replica {replica} of environment '{environment.name}'"
-        if running := self._engine.running_on(replica):
+        if running := self._engine.survey.running_on(replica):
             text += f", while it ran {_listed(running)},"
         if reason := self._reasons.pop(replica, ""):
             return Failure("system", "RuntimeSystemError", f"{text} was killed: {reason}", worker=replica)

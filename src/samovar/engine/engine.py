@@ -43,10 +43,11 @@ from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.remembers import Remembers
 from samovar.engine.succession import Succession
+from samovar.engine.survey import Survey
 from samovar.engine.vault import Vault
-from samovar.engine.work import Called, Outcome, Run, Work
+from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import RUNNING, Environment, Phase, PoolStats, TaskSpec
+from samovar.model import RUNNING, Environment, Phase, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
@@ -76,6 +77,7 @@ class Engine:
         self._keeper = keeper
         self._on_log = on_log
         self.blobs = blobs
+        self.logbook: Logbook = NoLogbook()
         memory = memory or Remembers()
         self._scribe = memory.scribe
         self._receipts = Receipts(self._scribe, self.send) if self._scribe is not None and succession.outlive else None
@@ -86,6 +88,8 @@ class Engine:
         self._recall = Recall(self, keeper, self.vault)
         self._pools = Pools(lease, succession.era)
         self._works: dict[int, Work] = {}  # by action
+        self.survey = Survey(self, self._pools, self._works)
+        self.stats = self.survey.pools
         self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
@@ -116,12 +120,6 @@ class Engine:
         self.adoption.expect(succession.survivors)
         self.crew.expect(succession.survivors)
         self.hub.listen(address, "replica")
-
-    # for people
-
-    def stats(self) -> list[PoolStats]:
-        """Every pool; a note where something keeps it from its work."""
-        return self.crew.annotate(self._pools.stats(time.monotonic()))
 
     # what a script asks for
 
@@ -156,10 +154,6 @@ class Engine:
         """None when it is settled."""
         work = self._works.get(action)
         return work.phase if work is not None else None
-
-    def running_on(self, replica: str) -> list[str]:
-        """What holds a slot of the replica: if it dies, one of these has killed it."""
-        return [self._works[action].label for action in self._pools.running_on(replica)]
 
     @property
     def is_busy(self) -> bool:
@@ -259,7 +253,7 @@ class Engine:
         """``homes``: of whoever keeps the task."""
         homes = self._homes if homes is None else homes
         known = homes.get(id(task))
-        if known is not None:
+        if known is not None and known[1] in self.environments:  # a pool that was drained is forgotten
             return known[1]
         name = self._open_pool(task.environment, run)
         if not task.environment.scope:
@@ -407,6 +401,7 @@ class Engine:
         work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
         if work is not None:
             work.run.starter.logged(work.label, frame.stream, frame.text)
+            self.logbook.put(work, frame.stream, frame.text)
         else:
             self._on_log(link.replica, frame.stream, frame.text)
 
@@ -479,6 +474,7 @@ class Engine:
                 self.adoption.ended(work.run)
             if self._scribe is not None:
                 self._scribe.ended(work.run, work.phase)
+            self.logbook.ended(work.run.name)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
 

@@ -46,6 +46,8 @@ class Link:
         self.homes: Homes = {}  # of these
         self.running: dict[int, Work] = {}  # by epoch: what it executes
         self.calls: dict[int, int] = {}  # unanswered: call → action
+        self.pid = 0  # as a replica sees itself
+        self.rss = 0  # bytes, at its last sign of life
         self.heard_at = 0.0  # the last beat, by the monotonic clock
         self.used = -1  # of the processor, when it was looked at last because it did not beat; -1: it does
         self.is_ready = False  # its code is imported

@@ -85,6 +85,11 @@ class Work:
         self.record: Record | None = None  # where a journal is kept
 
     @property
+    def id(self) -> str:
+        """The action's id within its run: that of the journal, or its number where none is kept."""
+        return self.record.id if self.record is not None else str(self.number)
+
+    @property
     def label(self) -> str:
         return f"{self.task.name} {self.run.name}-{self.number}"
 
@@ -145,3 +150,23 @@ class Run:
     def number(self) -> int:
         self.actions += 1
         return self.actions
+
+
+class Logbook(Protocol):
+    """Keeps what tasks print; both methods are called in a turn, and neither waits."""
+
+    def put(self, work: Work, stream: str, text: str) -> None: ...
+
+    def ended(self, run: str) -> None:
+        """Nothing follows of this run."""
+        ...
+
+
+class NoLogbook:
+    """A logbook of whoever keeps none."""
+
+    def put(self, work: Work, stream: str, text: str) -> None:
+        return None
+
+    def ended(self, run: str) -> None:
+        return None

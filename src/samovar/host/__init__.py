@@ -14,7 +14,7 @@ from samovar import config, errors
 from samovar.engine.engine import OnLog
 from samovar.host.handle import Handle
 from samovar.host.host import Host
-from samovar.host.remote import RemoteHost
+from samovar.host.remote import RemoteHost, no_answer
 from samovar.ports import Report
 from samovar.sdk import ctx
 
@@ -56,10 +56,7 @@ def _open(report: Report, on_log: OnLog, driver: str, endpoint: str) -> Host:
     except OSError as error:
         if not named:
             return _embedded(report, on_log, "")
-        raise errors.InitializationError(
-            "InitializationError",
-            f"no service answers at {named}: {error.strerror or error}; start one with `samovar start`",
-        ) from error
+        raise no_answer(named, error) from error
 
 
 def _embedded(report: Report, on_log: OnLog, driver: str) -> Host:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from samovar import errors
 from samovar.engine.engine import Engine, OnLog
+from samovar.host.handle import Handle
 from samovar.host.host import Host
 from samovar.host.notebook import Notebook
 from samovar.host.places import Places
@@ -21,6 +23,13 @@ class EmbeddedHost(Host):
         self._notebook = Notebook(report)
         self.station = station = Station(report, on_log, Places(), driver, self._notebook.remembers)
         super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
+
+    def attach(self, name: str) -> Handle:
+        raise errors.InitializationError(
+            "InitializationError",
+            f"run {name!r} cannot be found: no service is in use, and an engine of one's own knows the runs of its "
+            "script alone; `samovar start` starts one",
+        )
 
     def stats(self) -> list[PoolStats]:
         with self.turn:

@@ -22,10 +22,11 @@ Convert = Callable[[Any], Any]
 class Handle:
     """Implements ``samovar.sdk.controller.RunHandle``, and ``samovar.engine.work.Starter``."""
 
-    __slots__ = ("_decoded", "_host", "action", "arrived", "name", "outcome", "watchers")
+    __slots__ = ("_decoded", "_host", "action", "arrived", "name", "outcome", "task", "watchers")
 
     def __init__(self, host: Host, name: str) -> None:
         self.name = name
+        self.task = ""  # its name, where it was not this process that started it
         self.action = 0
         self.outcome: Outcome | None = None
         self.arrived: threading.Event | None = None  # made for threads that do not run the engine themselves

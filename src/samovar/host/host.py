@@ -121,6 +121,10 @@ class Host(abc.ABC):
             self.engine.flush()
 
     @abc.abstractmethod
+    def attach(self, name: str) -> Handle:
+        """A run that another process has started. InitializationError: there is none."""
+
+    @abc.abstractmethod
     def stats(self) -> list[PoolStats]:
         """The figures of every pool."""
 

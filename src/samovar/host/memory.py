@@ -15,7 +15,7 @@ from samovar.engine.adoption import Past, Unfinished, Wanted
 from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.vault import Cellar
-from samovar.entries import Entry, Keep, RunEnded, RunStarted
+from samovar.entries import Entry, Keep, RunEnded, RunQuery, RunStarted
 from samovar.host.bundles import Bundles
 from samovar.host.ledger import Ledger
 from samovar.host.station import Station
@@ -45,9 +45,10 @@ class Memory:
         self._keep = Keep(age=settings.keep_days * 86400, runs=settings.keep_runs)
         self._station: Station | None = None
         self._closing = threading.Event()
+        self.on_pruned: Callable[[], None] = lambda: None
         self._ledger = Ledger(say)
         self.flush = self._ledger.flush
-        self._journal = self._ledger.open(where, self._refused)
+        self.journal = self._journal = self._ledger.open(where, self._refused)
         scribe = Scribe(self._journal, ENGINE)
         self.remembers = Remembers(scribe, lambda: scribe, self._ledger.cellar)
 
@@ -77,6 +78,10 @@ class Memory:
             return Unfinished(started, inputs, past)
         return None
 
+    def knows(self, run: str) -> bool:
+        """Whether the run is written down."""
+        return bool(self._journal.find(RunQuery(run=run)).items)
+
     def digests(self) -> set[str]:
         """Of the code of runs that have not ended. JournalError: it cannot be read now."""
         return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
@@ -93,6 +98,7 @@ class Memory:
         while not self._closing.wait(PRUNE_EVERY):
             try:
                 prune(self._journal, self._ledger.cellar, self._keep)
+                self.on_pruned()
             except errors.JournalError as error:
                 self._say(f"journal: old runs stay for now: {error}")
 

@@ -1,20 +1,14 @@
-"""A service in place of an engine: this process is its client.
+"""A service in place of an engine: this process is its client (``client`` has the connection).
 
-``RemoteEngine`` has the part of ``samovar.engine.engine.Engine`` that a host uses, and a connection behind it. What it
-starts goes on when this process ends. A service on another host is reached through a tunnel, and large values come and
-go in parts; nothing else is different.
+What it starts goes on when this process ends. A service can be asked for more than runs: for what stands and what is
+on its way, for what is written down, and for changes by hand.
 """
 
 from __future__ import annotations
 
-import contextlib
-import heapq
-import os
 import shutil
-import threading
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -22,262 +16,36 @@ from samovar import errors
 from samovar.endpoint import Remote
 from samovar.engine.engine import OnLog
 from samovar.engine.helm import Helm
-from samovar.engine.hub import Hub
 from samovar.engine.links import Link
 from samovar.engine.turn import Turn
-from samovar.engine.work import Called, Outcome, Run
+from samovar.engine.work import Run
+from samovar.host.absence import PATIENCE
+from samovar.host.client import GONE, Question, RemoteEngine
 from samovar.host.folders import own_folder, shared_memory
+from samovar.host.handle import Handle
 from samovar.host.host import Host
 from samovar.host.shipping import SECONDS as CODE_SECONDS
 from samovar.host.shipping import Shipping
-from samovar.model import Environment, Failure, Phase, PoolStats, TaskSpec
+from samovar.model import PoolStats, ReplicaStats, TaskSpec, Underway
 from samovar.ports import Report
 from samovar.wire import frames
 from samovar.wire.blobs import Blobs
-from samovar.wire.parts import Incoming, Shipment
-
-if TYPE_CHECKING:
-    from samovar.host.tunnel import Tunnel
-
-RETRY_SECONDS = 0.2
-"""After which a start is said again that the service had no room for."""
 
 SECONDS = 5.0
 """How long a service may take to answer what it can answer at once."""
+
+FIND_SECONDS = 30.0
+"""How long it may look for what is written down."""
 
 SENDING_SECONDS = 30.0
 """How long a process that ends goes on sending what it has started."""
 
 
-class Question:
-    """Something that was asked; ``outcome`` is the answer, None until it comes."""
-
-    def __init__(self) -> None:
-        self.outcome: Any = None
-        self.answered = threading.Event()  # for a thread that does not run the engine itself
-
-
-class RemoteEngine:
-    """``folder`` takes large values of a service that shares none; "": ``where`` is a Unix socket of this host.
-
-    OSError: nobody listens there. InitializationError: why another host cannot be reached.
-    """
-
-    def __init__(
-        self, where: str | Remote, folder: str, report: Report, on_log: OnLog, arrived: Callable[[], None]
-    ) -> None:
-        self.address = str(where)
-        self.hub = Hub(self)
-        self.greeting = Question()
-        self._report = report
-        self._on_log = on_log
-        self._arrived = arrived
-        self._calls = 0
-        self._runs: dict[int, Run] = {}  # that have not ended
-        self._starts: dict[int, frames.Start] = {}  # of those that have not begun
-        self._delayed: list[tuple[float, int]] = []  # (when, call): starts that are to be said again
-        self._running: set[int] = set()
-        self._questions: dict[int, Question] = {}
-        self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
-        self._shipments: dict[int, Shipment] = {}  # starts on their way, by call
-        self._folder = folder
-        self._farewell = ""  # why the service has ended the connection
-        self._tunnel: Tunnel | None = None
-        try:
-            self.link = self._connect(where)
-        except BaseException:
-            self.hub.close()
-            raise
-        if folder:
-            self.link.incoming = Incoming(folder)
-        self._send(frames.Join(frames.VERSION, os.getpid()))
-
-    def _connect(self, where: str | Remote) -> Link:
-        if not isinstance(where, Remote):
-            return self.hub.connect(where)
-        from samovar.host.tunnel import Tunnel  # only here: on one host there is no TLS
-
-        self._tunnel = Tunnel(where)
-        return self.hub.add(self._tunnel.socket, "engine")
-
-    # as an engine
-
-    def prepare(self, environments: tuple[Environment, ...]) -> None:
-        if self.link.is_open:
-            self._send(frames.Prepare(environments))
-
-    def start(self, called: Called, run: Run) -> int:
-        task = called.task
-        self._calls = call = self._calls + 1
-        if not self.link.is_open:
-            run.starter.ended(self._lost())
-            return call
-        known = self._refs.get(id(task))
-        if known is None:
-            known = self._refs[id(task)] = (len(self._refs) + 1, task)
-            self._send(frames.Declare(known[0], task))
-        self._runs[call] = run
-        start = self._starts[call] = frames.Start(
-            call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
-        )
-        if called.blobs and self._folder:
-            shipment = self._shipments[call] = Shipment(self._folder, called.blobs, start, self._unlink)
-            self.link.ship(shipment)
-        else:
-            self._send(start)
-        return call
-
-    def abort(self, action: int, reason: str) -> None:
-        if action not in self._runs:
-            return
-        aborted = Outcome(Phase.ABORTED, b"", (), Failure("user", "ActionAbortedError", reason))
-        shipment = self._shipments.get(action)
-        if shipment is not None and not shipment.is_over:
-            shipment.cancel()
-            self._end(action, aborted)
-            return
-        self._send(frames.Abort(action, reason))
-        start = self._starts.pop(action, None)
-        if start is not None and any(call == action for _, call in self._delayed):
-            if start.blobs:
-                self._send(frames.Scrap(start.blobs))
-            self._end(action, aborted)
-
-    def phase(self, action: int) -> Phase | None:
-        if action not in self._runs:
-            return None
-        return Phase.RUNNING if action in self._running else Phase.QUEUED
-
-    def flush(self) -> None:
-        if self.link.outbox and self.link.is_open:
-            self.link.flush()
-
-    def tick(self) -> None:
-        """Say again what the service had no room for."""
-        now = time.monotonic()
-        while self._delayed and self._delayed[0][0] <= now:
-            _, call = heapq.heappop(self._delayed)
-            if call in self._starts:
-                self._send(self._starts[call])
-
-    # as a client
-
-    def ask(self) -> Question:
-        """The figures of all pools."""
-        return self._question(frames.Ask(0))
-
-    def abort_run(self, name: str, reason: str) -> Question:
-        """Of anybody. The answer is whether there is such a run."""
-        return self._question(frames.AbortRun(0, name, reason))
-
-    def bring(self, frame: frames.Offer | frames.Parcel) -> Question:
-        """Code. The answer is a ``Kept``, or nothing where the service is gone."""
-        return self._question(frame)
-
-    def shut_down(self, grace: float) -> None:
-        self._send(frames.Shutdown(grace))
-
-    @property
-    def is_connected(self) -> bool:
-        return self.link.is_open
-
-    # what comes
-
-    def received(self, link: Link, batch: list[Any]) -> None:
-        for frame in batch:
-            kind = type(frame)
-            if kind is frames.Ended:
-                self._ended(frame)
-            elif kind is frames.Running:
-                self._running.add(frame.call)
-                self._starts.pop(frame.call, None)
-                self._shipments.pop(frame.call, None)
-            elif kind is frames.Line:
-                self._on_log(frame.label, frame.stream, frame.text)
-            elif kind is frames.Note:
-                self._report(frame.text)
-            elif kind is frames.Standing:
-                self._answer(self._questions.pop(frame.call, None), list(frame.pools))
-            elif kind is frames.Aborting:
-                self._answer(self._questions.pop(frame.call, None), frame.found)
-            elif kind is frames.Part and link.incoming is not None:
-                link.incoming.add(frame)
-            elif kind is frames.Scrap and link.incoming is not None:
-                self._unlink(link.incoming.drop(frame.blobs))
-            elif kind is frames.Kept:
-                self._answer(self._questions.pop(frame.call, None), frame)
-            else:
-                self._farewell = frame.reason if kind is frames.Refuse else ""
-                self._answer(self.greeting, frame)
-
-    def disconnected(self, link: Link) -> None:
-        """The service is gone; whoever waits for it is told."""
-        self._answer(self.greeting, frames.Refuse("the connection was closed"))
-        for question in self._questions.values():
-            self._answer(question, [])
-        self._questions.clear()
-        for call in list(self._runs):
-            self._end(call, self._lost())
-
-    def _ended(self, frame: frames.Ended) -> None:
-        if frame.failure is not None and frame.failure.code == "SlowDownError" and frame.call in self._starts:
-            heapq.heappush(self._delayed, (time.monotonic() + RETRY_SECONDS, frame.call))
-            return
-        self._end(frame.call, self._outcome(frame))
-
-    def _outcome(self, frame: frames.Ended) -> Outcome:
-        incoming, blobs = self.link.incoming, frame.blobs
-        if incoming is not None:
-            if why := incoming.why_lost(blobs):
-                self._unlink(incoming.drop(blobs))
-                failure = Failure("system", "RuntimeSystemError", f"a large part of the result is not here: {why}")
-                return Outcome(Phase.FAILED, b"", (), failure)
-            blobs = incoming.take(blobs)
-        return Outcome(frame.phase, frame.body, blobs, frame.failure)
-
-    def _unlink(self, blobs: tuple[str, ...]) -> None:
-        for name in blobs:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._folder, name))
-
-    def _end(self, call: int, outcome: Outcome) -> None:
-        run = self._runs.pop(call, None)
-        self._starts.pop(call, None)
-        self._shipments.pop(call, None)
-        self._running.discard(call)
-        if run is not None:
-            run.starter.ended(outcome)
-
-    def _question(self, frame: Any) -> Question:
-        """Ask; the call is numbered here."""
-        self._calls += 1
-        question = Question()
-        if self.link.is_open:
-            self._questions[self._calls] = question
-            self._send(msgspec.structs.replace(frame, call=self._calls))
-        else:
-            self._answer(question, [])
-        return question
-
-    def _answer(self, question: Question | None, answer: Any) -> None:
-        if question is not None and question.outcome is None:
-            question.outcome = answer
-            question.answered.set()
-            self._arrived()
-
-    def _lost(self) -> Outcome:
-        gone = f"has ended the connection: {self._farewell}" if self._farewell else "is gone"
-        text = f"the service at {self.address} {gone}, and what became of the run is not known here"
-        return Outcome(Phase.FAILED, b"", (), Failure("system", "RuntimeSystemError", text))
-
-    def close(self) -> None:
-        """What has been sent still arrives."""
-        self.hub.close()
-        if self._tunnel is not None:
-            self._tunnel.close()
-
-    def _send(self, frame: Any) -> None:
-        self.link.outbox.append(frame)
+def no_answer(where: object, error: OSError) -> errors.InitializationError:
+    return errors.InitializationError(
+        "InitializationError",
+        f"no service answers at {where}: {error.strerror or error}; start one with `samovar start`",
+    )
 
 
 class _Sent:
@@ -291,6 +59,17 @@ class _Sent:
         return True if not (self._link.is_open and self._link.is_sending) else None
 
 
+class _Return:
+    """``outcome`` comes when the service has greeted, or is given up."""
+
+    def __init__(self, engine: RemoteEngine) -> None:
+        self._engine = engine
+
+    @property
+    def outcome(self) -> Any:
+        return True if self._engine.is_joined or not self._engine.is_expected() else None
+
+
 class RemoteHost(Host):
     """OSError: nobody listens at the Unix socket ``where``. InitializationError: another host cannot be reached, or who
     listens is no service that this process can use.
@@ -298,14 +77,14 @@ class RemoteHost(Host):
 
     engine: RemoteEngine
 
-    def __init__(self, where: str | Remote, report: Report, on_log: OnLog) -> None:
+    def __init__(self, where: str | Remote, report: Report, on_log: OnLog, patience: float = PATIENCE) -> None:
         turn = Turn()
         helm = Helm(turn)
         self._folder, self._lock = "", None
         if isinstance(where, Remote):
             self._folder, self._lock = own_folder(shared_memory())
         try:
-            engine = RemoteEngine(where, self._folder, report, on_log, helm.arrived)
+            engine = RemoteEngine(where, self._folder, report, on_log, helm.arrived, patience)
         except BaseException:
             helm.loop.close()
             self._remove_folder()
@@ -323,6 +102,7 @@ class RemoteHost(Host):
             )
         self.service = service
         self._shipping = Shipping(self, is_here=not self._folder)
+        engine.on_return = self._returned
 
     def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
         """With code that the service has. InitializationError: it cannot have it."""
@@ -331,28 +111,95 @@ class RemoteHost(Host):
     def bring(self, frame: frames.Offer | frames.Parcel) -> Any:
         """Code. The answer is a ``Kept``, or nothing where the service is gone. TimeoutError: it does not answer."""
         with self.turn:
-            question = self.engine.bring(frame)
-        return self._answer(question, CODE_SECONDS)
+            is_expected = self.engine.is_expected()
+        if is_expected:
+            self.helm.steer(_Return(self.engine), PATIENCE)
+        answer = self._ask(frame, CODE_SECONDS)
+        return None if answer is GONE else answer
+
+    # TimeoutError, from each of these: the service does not answer. RuntimeSystemError: it is gone.
 
     def stats(self) -> list[PoolStats]:
-        """TimeoutError: the service does not answer."""
-        with self.turn:
-            question = self.engine.ask()
-        return list(self._answer(question))
+        """Nothing while the service is gone."""
+        answer = self._ask(frames.Ask(0))
+        return [] if answer is GONE else list(answer.pools)
 
-    def abort_run(self, name: str, reason: str) -> bool:
-        """Abort a run of anybody. False: none of this name is on its way. TimeoutError: the service does not answer."""
-        with self.turn:
-            question = self.engine.abort_run(name, reason)
-        return bool(self._answer(question))
+    def standing(self) -> tuple[list[PoolStats], list[ReplicaStats]]:
+        """Every pool, and every replica."""
+        answer = self._asked(frames.Ask(0, replicas=True))
+        return list(answer.pools), list(answer.replicas)
 
-    def _answer(self, question: Question, seconds: float = SECONDS) -> Any:
+    def underway(self, ask: frames.AskActions) -> Iterator[Underway]:
+        """The actions that are queued or run, the newest first; the service is asked for them part by part."""
+        while True:
+            answer = self._asked(ask)
+            yield from answer.actions
+            if not answer.next:
+                return
+            ask = msgspec.structs.replace(ask, before=answer.next)
+
+    def attach(self, name: str) -> Handle:
+        """InitializationError: the service knows no such run, or cannot tell of it."""
+        handle = Handle(self, name)
+        with self.turn:
+            handle.action, question = self.engine.attach(Run(name, None, handle))
+        answer = self._there(self._answer(question, FIND_SECONDS))
+        if not answer.task:
+            reason = answer.reason or f"there is no run named {name!r}; `samovar get runs` lists them"
+            raise errors.InitializationError("InitializationError", reason)
+        handle.task = answer.task
+        return handle
+
+    def is_taken(self, handle: Handle) -> bool:
+        """Whether the service has taken a run: all that was sent is read, and there was room."""
+        self.helm.steer(_Sent(self.engine.link), SENDING_SECONDS)
+        self._asked(frames.Ask(0))
+        with self.turn:
+            return not self.engine.is_delayed(handle.action)
+
+    def find(self, query: bytes) -> bytes:
+        """A page of what is written down (``host.archive``). JournalError: there is none, and why."""
+        answer = self._asked(frames.Find(0, query), FIND_SECONDS)
+        if answer.problem:
+            raise errors.JournalError(answer.problem)
+        return bytes(answer.page)
+
+    def control(self, pool: str, verb: frames.Verb, low: int = 0, high: int = 0) -> str:
+        """Change a pool by hand; gives its name. InitializationError: there is none, or it cannot be so."""
+        answer = self._asked(frames.Control(0, pool, verb, low, high))
+        if answer.problem:
+            raise errors.InitializationError("InitializationError", answer.problem)
+        return str(answer.pool)
+
+    def abort_run(self, name: str, reason: str, number: int = 0) -> bool:
+        """Abort a run of anybody, or one action of it. False: it is not on its way."""
+        return bool(self._asked(frames.AbortRun(0, name, reason, number)).found)
+
+    def _asked(self, frame: Any, seconds: float = SECONDS) -> Any:
+        return self._there(self._ask(frame, seconds))
+
+    def _ask(self, frame: Any, seconds: float = SECONDS) -> Any:
+        with self.turn:
+            question = self.engine.ask(frame)
+        return self._answer(question, seconds)
+
+    def _there(self, answer: Any) -> Any:
+        if answer is GONE:
+            raise errors.RuntimeSystemError("RuntimeSystemError", f"the service at {self.engine.address} is gone")
+        return answer
+
+    def _answer(self, question: Question, seconds: float) -> Any:
         if not self.helm.steer(question, seconds):
             with self.helm.following():
                 question.answered.wait(seconds)
         if question.outcome is None:
             raise TimeoutError(f"the service at {self.engine.address} has not answered for {seconds:g} s")
         return question.outcome
+
+    def _returned(self, joined: frames.Joined) -> None:
+        """Called in a turn."""
+        self.service = joined
+        self.blobs.folder = self._folder or joined.blobs
 
     @property
     def is_gone(self) -> bool:

@@ -19,13 +19,12 @@ from pathlib import Path
 from types import FrameType
 
 from samovar import collector, config, errors
-from samovar.endpoint import Remote
-from samovar.host.bundles import Bundles
-from samovar.host.desk import Desk
+from samovar.engine.engine import OnLog
 from samovar.host.entrance import AS_SET, Entrance, Wanted
 from samovar.host.memory import Memory
+from samovar.host.office import Office
 from samovar.host.places import OUTLIVE, ServicePlaces
-from samovar.host.remote import RemoteHost
+from samovar.host.remote import RemoteHost, no_answer
 from samovar.host.station import Station
 from samovar.ports import Report
 
@@ -53,13 +52,11 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         where = config.journal()
         memory = Memory(where, say) if where else None
         station = _station(say, report, driver, memory)
-        bundles = Bundles(config.state_folder() / "bundles")
-        desk = Desk(bundles, station, memory.digests if memory is not None else set)
-        station.engine.clients.keep_code(desk)
+        office = Office(station, memory, say)
         ending = _Ending()
-        station.engine.clients.driver = station.driver
-        station.engine.clients.on_shutdown = ending.ask
-        station.engine.clients.hold()
+        clients = station.engine.clients
+        clients.driver = station.driver
+        clients.on_shutdown = ending.ask
         with station.turn:
             station.engine.hub.listen(str(address), "client")
         collector.spare_what_is_there()
@@ -67,15 +64,11 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         if entrance is not None:
             entrance.open(station)
         try:
-            if memory is not None:
-                memory.resume(station, bundles)
-            else:
-                station.hear_survivors()
-                station.take_stock([], say)
-            desk.begin_sweeps()
+            office.begin()
             grace = ending.wait()
             with station.turn:
-                station.engine.clients.refuse()
+                clients.refuse()
+                station.engine.flush()
             if station.engine.is_busy:
                 say(f"finishing what runs, for at most {grace:g} s; once more ends it at once")
             ending.until(lambda: not station.engine.is_busy, grace)
@@ -88,7 +81,7 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
             if memory is not None:
                 memory.flush()  # large values that it names lie in the station's folder
             station.close(0.5)
-            desk.close()
+            office.close()
             if entrance is not None:
                 entrance.close()
             if memory is not None:
@@ -134,24 +127,25 @@ def start(driver: str = "", wanted: Wanted = AS_SET) -> RemoteHost:
 
 def find() -> RemoteHost | None:
     """A connection to the service of this user; None: none runs. InitializationError: one of another version does."""
-    return _connected(str(config.socket_path()))
+    with contextlib.suppress(OSError):
+        return RemoteHost(str(config.socket_path()), lambda _: None, lambda *_: None)
+    return None
 
 
-def at(endpoint: str) -> RemoteHost | None:
-    """A connection to the service that is named here, or set, or else of this user; None: none answers.
-    InitializationError: the endpoint is wrong, or another host cannot be reached.
+def at(endpoint: str, report: Report = lambda line: None, on_log: OnLog = lambda *log: None) -> RemoteHost | None:
+    """A connection to the service that is named here, or set, or else of this user; None: none runs.
+
+    InitializationError: the endpoint is wrong, or none answers where one is named or set.
     """
     where = config.service_at(endpoint)
     if where == config.NO_ENDPOINT:
         return None
-    return _connected(where or str(config.socket_path()))
-
-
-def _connected(where: str | Remote) -> RemoteHost | None:
-    """For whoever wants to hear nothing of the runs there; None: nobody listens."""
-    with contextlib.suppress(OSError):
-        return RemoteHost(where, lambda _: None, lambda *_: None)
-    return None
+    try:
+        return RemoteHost(where or str(config.socket_path()), report, on_log)
+    except OSError as error:
+        if not where:
+            return None
+        raise no_answer(where, error) from error
 
 
 def stop(service: RemoteHost, grace: float) -> bool:
@@ -160,6 +154,8 @@ def stop(service: RemoteHost, grace: float) -> bool:
     end = time.monotonic() + grace + START_SECONDS
     while not service.is_gone and time.monotonic() < end:
         time.sleep(_LOOK)
+    if service.engine.address != str(config.socket_path()):
+        return service.is_gone  # it is not for us to see its lock
     with contextlib.suppress(TimeoutError):
         _await_unlock(end)
         return True

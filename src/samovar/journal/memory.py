@@ -264,7 +264,8 @@ def _actions(tables: _Tables, query: ActionQuery) -> Iterator[tuple[float, int, 
     runs = [tables.settled.get(query.run, {})] if query.run else list(tables.settled.values())
     for number, a in (row for actions in runs for row in actions.values()):
         if (
-            query.parent in (None, a.parent)
+            query.action in ("", a.action)
+            and query.parent in (None, a.parent)
             and query.phase in (None, a.phase)
             and query.task in ("", a.task)
             and query.replica in ("", a.replica)

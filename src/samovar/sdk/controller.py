@@ -86,6 +86,10 @@ class Host(Protocol):
         """Submit a run (never blocks on the run itself). ``copy_style`` "": as usual."""
         ...
 
+    def attach(self, name: str) -> RunHandle:
+        """A run that another process has started."""
+        ...
+
 
 class Execution:
     """The task execution that is current in this context (``samovar.sdk.context.current``)."""

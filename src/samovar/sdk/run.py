@@ -97,12 +97,12 @@ class Outputs(tuple[Any, ...]):
     _names: tuple[str, ...] = ()  # of a NamedTuple
 
     @classmethod
-    def of(cls, task: Task[Any, Any], result: Any) -> Outputs:
+    def of(cls, task: Task[Any, Any] | None, result: Any) -> Outputs:
         if isinstance(result, tuple):
             made = cls(result)
             made._names = getattr(result, "_fields", ())
             return made
-        if result is None and checks.hints(task.fn).get("return") in (None, type(None)):
+        if result is None and (task is None or checks.hints(task.fn).get("return") in (None, type(None))):
             return cls()
         return cls((result,))
 
@@ -119,13 +119,30 @@ class Outputs(tuple[Any, ...]):
 
 
 class Run:
-    """One run as its starter sees it; ``wait``, ``outputs``, ``result`` and ``abort`` also as ``….aio()``."""
+    """One run; ``wait``, ``outputs``, ``result``, ``abort`` and ``get`` also as ``….aio()``.
+
+    ``task`` is None for a run that another process has started.
+    """
 
     __slots__ = ("_handle", "_task")
 
-    def __init__(self, task: Task[Any, Any], handle: RunHandle) -> None:
+    get: Dual[..., Run]
+
+    def __init__(self, task: Task[Any, Any] | None, handle: RunHandle) -> None:
         self._task = task
         self._handle = handle
+
+    @classmethod
+    def _get(cls, name: str) -> Run:
+        """The run of this name, from the service in use: one that is on its way, or has ended.
+
+        InitializationError: there is none, or no service is in use.
+        """
+        return cls(None, _host().attach(name))
+
+    @classmethod
+    async def _get_aio(cls, name: str) -> Run:
+        return await asyncio.to_thread(cls._get, name)
 
     @property
     def name(self) -> str:
@@ -199,12 +216,16 @@ class Run:
         return Dual(self._abort, self._abort_aio)
 
     def __repr__(self) -> str:
-        return f"<Run {self.name} of {self._task.name}: {self.phase.value}>"
+        task = self._task.name if self._task is not None else getattr(self._handle, "task", "")
+        return f"<Run {self.name} of {task}: {self.phase.value}>"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         raise errors.NotSupportedError(f"Run.{name} is not part of samovar")
+
+
+Run.get = Dual(Run._get, Run._get_aio)
 
 
 def _as_it_is(result: Any) -> Any:

@@ -125,6 +125,13 @@ def duplicate(source: str, target: str, durable: bool = False) -> None:
         os.close(read)
 
 
+def share(folder: str, name: str) -> str:
+    """The same blob under one more name, which lives for itself; gives the name. OSError: it is not there."""
+    shared = os.urandom(8).hex()
+    os.link(os.path.join(folder, os.path.basename(name)), os.path.join(folder, shared), follow_symlinks=False)
+    return shared
+
+
 def _new(path: str) -> int:
     """Open a new file. Its group reads it whatever the umask: a replica may be another user."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -7,9 +7,22 @@ once, also by engines that follow one another, and fences: an answer for an epoc
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from samovar.model import Bundle, CacheCall, Caching, Environment, Failure, Phase, PoolStats, TaskSpec
+from samovar.model import (
+    Bundle,
+    CacheCall,
+    Caching,
+    Environment,
+    Failure,
+    Phase,
+    PoolStats,
+    ReplicaStats,
+    TaskSpec,
+    Underway,
+)
 
 VERSION = 1
 
@@ -243,6 +256,10 @@ class Scrap(_Frame, frozen=True, tag="scrap"):
 # client → engine
 
 
+Verb = Literal["scale", "drain", "stop"]
+"""What is done to a pool by hand."""
+
+
 class Join(_Frame, frozen=True, tag="join"):
     """First frame of a client."""
 
@@ -304,17 +321,61 @@ class Abort(_Frame, frozen=True, tag="abort"):
 
 
 class AbortRun(_Frame, frozen=True, tag="abort run"):
-    """The same for a run that another client has started, or an engine before."""
+    """The same for a run that another client has started, or an engine before. ``number``: for one action of it and all
+    below it; 0: for the whole run."""
 
     call: int
     name: str
     reason: str
+    number: int = 0
+
+
+class Attach(_Frame, frozen=True, tag="attach"):
+    """Tell this client, too, of the run with this name: ``call`` names it on this connection from here on."""
+
+    call: int
+    name: str
 
 
 class Ask(_Frame, frozen=True, tag="ask"):
-    """How do things stand?"""
+    """How do things stand? ``replicas``: with each of them."""
 
     call: int
+    replicas: bool = False
+
+
+class AskActions(_Frame, frozen=True, tag="ask actions"):
+    """Which actions are on their way? The newest first, from before the number ``before`` (0: from the newest).
+
+    An empty field is no condition; ``pool`` and ``replica`` are the beginning of a name.
+    """
+
+    call: int
+    run: str = ""
+    task: str = ""
+    action: str = ""
+    phase: str = ""
+    pool: str = ""
+    replica: str = ""
+    before: int = 0
+    limit: int = 100
+
+
+class Find(_Frame, frozen=True, tag="find"):
+    """What is written down? What the query is made of is between the client and the one who keeps the journal."""
+
+    call: int
+    query: bytes
+
+
+class Control(_Frame, frozen=True, tag="control"):
+    """Change a pool by hand: ``pool`` is its name, the beginning of it, or the name of its environment."""
+
+    call: int
+    pool: str
+    verb: Verb
+    min_replicas: int = 0  # of "scale"
+    max_replicas: int = 0
 
 
 class Shutdown(_Frame, frozen=True, tag="shutdown"):
@@ -367,6 +428,22 @@ class Aborting(_Frame, frozen=True, tag="aborting"):
     found: bool
 
 
+class Attached(_Frame, frozen=True, tag="attached"):
+    """The answer to ``Attach``; ``task`` is "" when there is no such run, or none that one can be attached to.
+
+    Of a run that has ended already, ``Ended`` follows. ``reason``: why not; "": nobody has ever heard of the run.
+    """
+
+    call: int
+    task: str = ""
+    is_running: bool = False
+    reason: str = ""
+
+
+class Ending(_Frame, frozen=True, tag="ending"):
+    """The service ends as it was told to: when the connection does, nobody need wait for it to come back."""
+
+
 class Line(_Frame, frozen=True, tag="line"):
     """Text that a task of the run wrote; ``label`` says which."""
 
@@ -382,13 +459,71 @@ class Note(_Frame, frozen=True, tag="note"):
 
 
 class Standing(_Frame, frozen=True, tag="standing"):
-    """The answer to ``Ask``: the figures of every pool."""
+    """The answer to ``Ask``: the figures of every pool, and of every replica where they were asked for."""
 
     call: int
     pools: tuple[PoolStats, ...]
+    replicas: tuple[ReplicaStats, ...] = ()
+
+
+class Actions(_Frame, frozen=True, tag="actions"):
+    """A part of the answer to ``AskActions``, maybe empty; ``next`` is the ``before`` of the part after it, 0: none."""
+
+    call: int
+    actions: tuple[Underway, ...]
+    next: int
+
+
+class Found(_Frame, frozen=True, tag="found"):
+    """The answer to ``Find``: a page, or why there is none."""
+
+    call: int
+    page: bytes
+    problem: str = ""
+
+
+class Controlled(_Frame, frozen=True, tag="controlled"):
+    """The answer to ``Control``: the pool that was meant, or why none was."""
+
+    call: int
+    pool: str
+    problem: str = ""
 
 
 FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
 FromEngine = Welcome | Refuse | Run | Cancel | Answer | Committed
-FromClient = Join | Start | Prepare | Abort | AbortRun | Ask | Shutdown | Offer | Parcel | Part | Scrap
-ToClient = Joined | Refuse | Running | Ended | Aborting | Line | Note | Standing | Kept | Part | Scrap
+FromClient = (
+    Join
+    | Start
+    | Prepare
+    | Attach
+    | Abort
+    | AbortRun
+    | Ask
+    | AskActions
+    | Find
+    | Control
+    | Shutdown
+    | Offer
+    | Parcel
+    | Part
+    | Scrap
+)
+ToClient = (
+    Joined
+    | Refuse
+    | Running
+    | Ended
+    | Attached
+    | Ending
+    | Aborting
+    | Line
+    | Note
+    | Standing
+    | Actions
+    | Found
+    | Controlled
+    | Kept
+    | Part
+    | Scrap
+)

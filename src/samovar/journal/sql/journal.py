@@ -61,7 +61,7 @@ _LISTINGS: dict[Any, _Listing] = {
         ACTIONS,
         ACTIONS.c.ended,
         ("number", *(name for name in rows.ACTION_COLUMNS if name not in ("inputs", "result", "detail", "cache_key"))),
-        ("run", "phase", "task", "replica"),
+        ("run", "action", "phase", "task", "replica"),
         rows.action_summary,
     ),
     AttemptQuery: _Listing(

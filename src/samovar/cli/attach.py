@@ -1,0 +1,140 @@
+"""``samovar run --detach`` and ``samovar attach``: a run is left to the service, and found again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import click
+
+from samovar.cli import display, run, script
+from samovar.cli.run import Following, Host, RunOptions, Stopped
+from samovar.entries import RunQuery
+from samovar.errors import BaseRuntimeError, InitializationError, JournalError, RuntimeSystemError
+from samovar.host import archive, service
+from samovar.host.handle import Handle
+from samovar.host.remote import RemoteHost
+from samovar.model import Phase
+from samovar.sdk.controller import RunHandle
+from samovar.sdk.task import Task
+
+_LOOK = 0.1  # seconds
+
+
+def attach_command(context: click.Context, name: str, code: str, given: Mapping[str, Any]) -> None:
+    """The body of the command; ends in ``click.exceptions.Exit`` or a ``ClickException``."""
+    if code:
+        script.load(code)
+    context.exit(run.with_signals(lambda: _attach(name, RunOptions.of(given))))
+
+
+def _attach(name: str, settings: RunOptions) -> int:
+    def open(view: display.Display) -> Host:
+        return cast("Host", _service(settings, view))
+
+    def begin(host: Host) -> tuple[RunHandle, str]:
+        handle = cast("RemoteHost", host).attach(name)
+        return _Attached(handle), handle.task
+
+    following = Following(open, begin, _detached, is_ours=False, otherwise=f"cannot attach to run {name}")
+    return run.follow(following, settings)
+
+
+class _Attached:
+    """A run whose result may be of a class that this process does not know."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.name = handle.name
+        self.future = handle.future
+        self.abort = handle.abort
+        self._handle = handle
+
+    @property
+    def phase(self) -> Phase:
+        return self._handle.phase
+
+    def wait(self, timeout: float | None = None) -> Any:
+        try:
+            return self._handle.wait(timeout)
+        except (ImportError, AttributeError) as error:
+            hint = f"`samovar attach --code FILE {self.name}` loads its code first"
+            text = f"its result cannot be read here: {error}; {hint}"
+            raise RuntimeSystemError("RuntimeSystemError", text) from error
+
+
+def _detached(stop: Stopped, host: Host | None, handle: RunHandle | None, view: display.Display) -> None:
+    """The run is not ours to end."""
+    with contextlib.suppress(Stopped):  # a second signal: there is nothing that could be in its way
+        view.close()
+        if handle is not None:
+            view.say(f"samovar: {stop}: run {handle.name} goes on; `samovar abort {handle.name}` ends it")
+        if host is not None:
+            host.close(0.0)
+
+
+def detach(task: Task[Any, Any], inputs: dict[str, Any], settings: RunOptions) -> int:
+    """Start the run, wait until the service is sure to carry it out, and say what it is called."""
+    view = display.Display()
+    host: RemoteHost | None = None
+    try:
+        if settings.driver:
+            raise InitializationError(
+                "InitializationError", "--detach leaves the run to the service, which has a driver: omit --driver"
+            )
+        host = _service(settings, view)
+        if settings.name and _is_written(host, settings.name):
+            raise InitializationError(
+                "InitializationError", f"a run named {settings.name!r} is recorded already; choose another name"
+            )
+        context = dict(settings.context) if settings.context else None
+        handle = host.start(task, inputs, settings.name, context, settings.caching, settings.copy_style)
+        _await_taken(host, handle)
+    except BaseRuntimeError as error:
+        return run.failed(error, "", view)
+    finally:
+        if host is not None:
+            host.close()
+    if settings.output == "json":
+        click.echo(json.dumps({"run": handle.name, "task": task.name}))
+    else:
+        click.echo(handle.name)
+    view.say(
+        f"samovar: run {handle.name} of {task.name} is the service's now: `samovar attach {handle.name}` shows it, "
+        f"`samovar logs -f {handle.name}` what it prints, `samovar abort {handle.name}` ends it"
+    )
+    return run.SUCCESS
+
+
+def _service(settings: RunOptions, view: display.Display) -> RemoteHost:
+    host = service.at(settings.endpoint, view.report, view.log)
+    if host is None:
+        raise InitializationError(
+            "InitializationError",
+            "no service is in use, and only a service has runs for others; `samovar start` starts one",
+        )
+    return host
+
+
+def _is_written(host: RemoteHost, run: str) -> bool | None:
+    """Whether a run is written down; None: the service keeps nothing, or cannot read it now, and its word has to do."""
+    query = RunQuery(run=run)
+    try:
+        return bool(archive.unpack_page(query, host.find(archive.pack(query))).items)
+    except JournalError:
+        return None
+
+
+def _await_taken(host: RemoteHost, handle: Handle) -> None:
+    """Return when the run is written down, or where none is kept in the service's hands. Raises what is in its way."""
+    while not host.is_taken(handle):
+        time.sleep(_LOOK)
+    while handle.outcome is None and _is_written(host, handle.name) is False:
+        time.sleep(_LOOK)
+    outcome = handle.outcome
+    if outcome is not None and outcome.failure is not None:
+        refused = outcome.failure.code == "InitializationError"
+        if refused or outcome.phase is Phase.ABORTED:
+            handle.wait()

@@ -1,0 +1,91 @@
+"""``samovar logs``: what tasks have printed, from the service's store, also while they go on printing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import click
+import msgspec
+
+from samovar.cli.source import SEARCHED_RUNS, Source, opened
+from samovar.cli.table import INTERRUPTED
+from samovar.entries import RunQuery
+from samovar.host.lines import ENGINE_STREAM, LogLine, LogQuery
+
+PERIOD = 0.25  # seconds between two looks at a run that goes on
+
+
+class Shown(NamedTuple):
+    output: str = "text"
+    timestamps: bool = False
+    follow: bool = False
+
+
+def logs(target: str, action: str, task: str, tail: int | None, endpoint: str, shown: Shown) -> None:
+    with opened(endpoint) as source:
+        run, action = _meant(source, target, action)
+        query = LogQuery(run=run, action=action, task=task, tail=tail)
+        try:
+            for line in _lines(source, query, shown.follow):
+                _print(line, shown)
+        except KeyboardInterrupt:
+            click.get_current_context().exit(INTERRUPTED)
+
+
+def _meant(source: Source, target: str, action: str) -> tuple[str, str]:
+    """The run and the action: TARGET is a run, RUN-NUMBER as live lines have it, or an action's id."""
+    if source.run_exists(target) or source.find(LogQuery(run=target, limit=1)).lines:
+        return target, action
+    if action:
+        raise click.ClickException(f"there is no run {target!r}; `samovar get runs` lists them")
+    run, dash, number = target.rpartition("-")
+    if dash and number.isdigit() and source.run_exists(run):
+        return run, number
+    run = source.run_of(target)
+    if not run:
+        raise click.ClickException(
+            f"{target!r} is no run, and no action of the newest {SEARCHED_RUNS} runs; `samovar get runs` lists runs, "
+            "`samovar get actions RUN` the actions of one"
+        )
+    return run, target
+
+
+def _lines(source: Source, query: LogQuery, follow: bool) -> Iterator[LogLine]:
+    while True:
+        is_over = not follow or not _goes_on(source, query.run)  # asked first: what it printed last is there by now
+        page: Any = source.find(query)
+        yield from page.lines
+        query = msgspec.structs.replace(query, after=page.next, tail=None)
+        if page.is_last:
+            if is_over:
+                return
+            sys.stdout.flush()
+            time.sleep(PERIOD)
+
+
+def _goes_on(source: Source, run: str) -> bool:
+    if source.host is None:
+        return False
+    if any(True for _ in source.underway(run=run, limit=1)):
+        return True
+    return any(not found.phase.is_terminal for found in source.newest(RunQuery(run=run), 1))
+
+
+def _print(line: LogLine, shown: Shown) -> None:
+    if shown.output == "json":
+        names = ("at", "action", "number", "task", "stream", "text")
+        click.echo(json.dumps({name: getattr(line, name) for name in names}))
+        return
+    at = f"{_clock(line.at)} " if shown.timestamps else ""
+    if line.stream == ENGINE_STREAM:
+        click.echo(f"{at}samovar: {line.text}")
+    else:
+        click.echo(f"{at}[{line.task} {line.number}] {line.text}")
+
+
+def _clock(at: float) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}.{int(at * 1000) % 1000:03}"
