@@ -32,7 +32,8 @@ def test_the_file_and_above_it_the_environment(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("SAMOVAR_LEASE", "2.5")
     monkeypatch.setenv("SAMOVAR_KEEP_DAYS", "0.5")
     monkeypatch.setenv("SAMOVAR_KEEP_RUNS", "10")
-    assert config.load() == config.Settings(driver="container", lease=2.5, keep_days=0.5, keep_runs=10)
+    monkeypatch.setenv("SAMOVAR_MAX_QUEUED", "2_000")
+    assert config.load() == config.Settings(driver="container", lease=2.5, max_queued=2000, keep_days=0.5, keep_runs=10)
 
 
 def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             'colour = "green"',
-            r"config\.toml: there is no setting colour; there are driver, .*journal, lease, keep_days, keep_runs",
+            r"config\.toml: there is no setting colour; there are driver, .*journal, lease, max_queued",
         ),
         (
             "endpoint = 'here'",
@@ -55,6 +56,8 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
         ("lease = [3]", r"lease=\[3\]"),
         ("lease = nan", "lease=nan"),
+        ("max_queued = 0", r"config\.toml: max_queued=0: it must be a whole number of actions, 1 or more"),
+        ("max_queued = 1.5", r"max_queued=1\.5"),
         ("keep_days = 0", r"config\.toml: keep_days=0: it must be a number of days, more than 0"),
         ("keep_days = nan", "keep_days=nan"),
         ("keep_days = []", r"keep_days=\[\]"),

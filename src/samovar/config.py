@@ -13,6 +13,7 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     keep_days = 7          # SAMOVAR_KEEP_DAYS: how long after its end a run stays in the journal
     keep_runs = 1000       # SAMOVAR_KEEP_RUNS: how many that have ended stay in it, the newest
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
+    max_queued = 10000     # SAMOVAR_MAX_QUEUED: actions that may wait in one pool; whoever asks for more waits
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
 """
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samovar import endpoint
-from samovar.core.pools import LEASE
+from samovar.core.pools import BOUNDS
 from samovar.endpoint import Endpoint, Remote
 from samovar.errors import InitializationError
 
@@ -57,7 +58,8 @@ class Settings(NamedTuple):
     tls_cert: str = ""
     tls_key: str = ""
     journal: str = ""  # "": a file below ``state_folder``
-    lease: float = LEASE  # seconds
+    lease: float = BOUNDS.lease  # seconds
+    max_queued: int = BOUNDS.max_queued
     keep_days: float = 30.0
     keep_runs: int = 100_000
 
@@ -189,6 +191,10 @@ def _lease(where: str, value: Any) -> float:
     return seconds
 
 
+def _max_queued(where: str, value: Any) -> int:
+    return _whole(where, value, "actions")
+
+
 def _keep_days(where: str, value: Any) -> float:
     try:
         days = float(value)
@@ -200,13 +206,17 @@ def _keep_days(where: str, value: Any) -> float:
 
 
 def _keep_runs(where: str, value: Any) -> int:
+    return _whole(where, value, "runs")
+
+
+def _whole(where: str, value: Any, what: str) -> int:
     try:
-        runs = int(str(value))
+        number = int(str(value))
     except ValueError:
-        runs = 0
-    if runs < 1:
-        raise _wrong(f"{where}={value!r}: it must be a whole number of runs, 1 or more")
-    return runs
+        number = 0
+    if number < 1:
+        raise _wrong(f"{where}={value!r}: it must be a whole number of {what}, 1 or more")
+    return number
 
 
 def _wrong(message: str) -> InitializationError:
@@ -219,6 +229,7 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "access_token": _access_token,
     "listen": _listen,
     "lease": _lease,
+    "max_queued": _max_queued,
     "keep_days": _keep_days,
     "keep_runs": _keep_runs,
 }

@@ -19,7 +19,7 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import Pools
+from samovar.core.pools import BOUNDS, Bounds, Pools
 from samovar.model import Failure, PoolSettings
 
 BOOM = Failure("user", "ValueError", "boom")
@@ -29,8 +29,8 @@ OOM = Failure("user", "OOMError", "over its memory")
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.pools = Pools()
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
+        self.pools = Pools(bounds)
         self.now = 100.0
         self.said: list[Command] = []
         self.told: list[Command] = []  # what is for the record only

@@ -36,7 +36,7 @@ from samovar.core.messages import (
     Supersede,
     Tick,
 )
-from samovar.core.pools import Pools
+from samovar.core.pools import Bounds, Pools
 from samovar.model import PoolSettings, Retry, Timeouts
 
 from .bench import BOOM, DEATH, OOM
@@ -56,7 +56,7 @@ retries = st.sampled_from([Retry(), Retry(1), Retry(2, base=0.5)])
 class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.pools = Pools(lease=10.0)
+        self.pools = Pools(Bounds(lease=10.0))
         self.now = 0.0
         self.submitted: set[int] = set()
         self.settled: set[int] = set()
@@ -113,8 +113,15 @@ class AnyOrder(RuleBasedStateMachine):
             live -= {self.running[e][0] for e in self.cancelled if e in self.running}
         assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
-    @rule(pool=st.sampled_from(sorted(POOLS)), data=st.data(), timeouts=timeouts, retry=retries, waits=st.booleans())
-    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, waits: bool) -> None:
+    @rule(
+        pool=st.sampled_from(sorted(POOLS)),
+        data=st.data(),
+        timeouts=timeouts,
+        retry=retries,
+        waits=st.booleans(),
+        run=st.integers(1, 3),
+    )
+    def submit(self, pool: str, data: st.DataObject, timeouts: Timeouts, retry: Retry, waits: bool, run: int) -> None:
         epoch = data.draw(st.sampled_from([0, *self.running]))
         parent = self.running[epoch][1] if epoch else 0
         number = len(self.submitted) + 1
@@ -123,7 +130,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.waits_for.setdefault(self.current(parent), set()).add(number)
         if waits:
             self.waiting.append(number)
-        self.tell(Submit(number, pool, parent, retry, timeouts, waits))
+        self.tell(Submit(number, pool, parent, retry, timeouts, waits, run))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), answered=st.booleans())

@@ -310,7 +310,7 @@ def test_a_parked_parent_is_innocent_and_its_children_go() -> None:
     child = bench.submit(parent=parent)
     bench(ReplicaLost("p-1", DEATH))
     assert bench.settled(child).phase is Phase.ABORTED
-    assert not bench.pools.pools["p"].suspects
+    assert not bench.pools.pools["p"].suspects.length
     bench(ReplicaReady("p-2"))
     assert bench.assigned(parent)[-1].attempt == 2
 
@@ -527,7 +527,7 @@ def test_a_cancelled_execution_that_does_not_end_costs_its_replica_and_blames_no
     bench(Abort(stuck))
     assert bench.tick(CANCEL_GRACE) == [StopReplica("p-1", 0.0)]
     bench(ReplicaLost("p-1", DEATH))
-    assert not bench.pools.pools["p"].suspects
+    assert not bench.pools.pools["p"].suspects.length
     bench(ReplicaReady("p-2"))
     assert bench.pools.actions[neighbour].losses == 0
     assert bench.assigned(neighbour)[-1].attempt == 2

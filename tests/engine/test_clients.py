@@ -12,6 +12,7 @@ import pytest
 
 from samovar.core.actions import Action
 from samovar.core.pool import Pool
+from samovar.core.pools import BOUNDS, Bounds
 from samovar.engine.clients import Recalled
 from samovar.engine.engine import Engine
 from samovar.engine.survey import pool_named, underway
@@ -32,10 +33,10 @@ SECONDS = 10.0
 class Talk:
     """An engine with a socket for clients, and peers of it."""
 
-    def __init__(self, folder: Path, blobs: str = "/blobs") -> None:
+    def __init__(self, folder: Path, blobs: str = "/blobs", bounds: Bounds = BOUNDS) -> None:
         self.keeper = FakeKeeper()
         self.peers: list[Peer] = []
-        self.engine = Engine(self.keeper, str(folder), blobs, lambda *_: None)  # type: ignore[arg-type]
+        self.engine = Engine(self.keeper, str(folder), blobs, lambda *_: None, bounds)  # type: ignore[arg-type]
         self.engine.clients.driver = "fake"
         self.address = str(folder / "service.sock")
         self.engine.hub.listen(self.address, "client")

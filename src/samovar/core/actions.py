@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from samovar.model import QUEUED, Failure, Retry, Timeouts
+from samovar.model import QUEUED, Failure
 
 if TYPE_CHECKING:
+    from samovar.core.messages import Submit
     from samovar.core.pool import Pool
+    from samovar.core.queue import Lane
     from samovar.core.replicas import Execution
 
 SUSPECT_AFTER = 2
@@ -29,27 +31,32 @@ MAX_LOSSES = 10
 
 class Action:
     __slots__ = (
+        "ahead",
         "attempts",
+        "behind",
         "children",
         "execution",
         "failures",
         "id",
+        "lane",
         "losses",
         "parent",
         "phase",
         "pool",
         "queued_at",
         "retry",
+        "run",
         "strikes",
         "timeouts",
     )
 
-    def __init__(self, number: int, pool: Pool, parent: Action | None, retry: Retry, timeouts: Timeouts) -> None:
-        self.id = number
+    def __init__(self, submit: Submit, pool: Pool) -> None:
+        self.id = submit.action
+        self.run = submit.run
         self.pool = pool
-        self.parent = parent
-        self.retry = retry
-        self.timeouts = timeouts
+        self.parent: Action | None = None
+        self.retry = submit.retry
+        self.timeouts = submit.timeouts
         self.phase = QUEUED
         self.attempts = 0
         self.failures = 0  # the user's own, which count against ``retry``
@@ -58,6 +65,9 @@ class Action:
         self.queued_at = 0.0
         self.execution: Execution | None = None
         self.children: set[Action] | None = None  # unsettled ones; None until the first
+        self.lane: Lane | None = None  # where it waits, between these two
+        self.ahead: Action | None = None
+        self.behind: Action | None = None
 
     @property
     def is_suspect(self) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samovar.core.actions import Action
-from samovar.core.messages import Adopt, Claim, Held
+from samovar.core.messages import Adopt, Claim, Held, Submit
 from samovar.core.replicas import RESUMING, Execution, Replica
-from samovar.model import RUNNING, Retry, Timeouts
+from samovar.model import RUNNING
 
 if TYPE_CHECKING:
     from samovar.core.pools import Pools
@@ -32,7 +32,7 @@ def adopt(pools: Pools, event: Adopt, now: float) -> None:
 
 
 def _hold(pools: Pools, replica: Replica, held: Held, now: float) -> None:
-    action = pools.actions[held.action] = Action(held.action, replica.pool, None, Retry(), Timeouts())
+    action = pools.actions[held.action] = Action(Submit(held.action, replica.pool.name), replica.pool)
     execution = pools.executions[held.epoch] = Execution(held.epoch, action, replica, now)
     execution.ever_parked = True  # when it has begun is not known here
     action.execution = execution
@@ -52,6 +52,7 @@ def claim(pools: Pools, event: Claim, now: float) -> None:
     if action is None or action.execution is None:
         return
     action.retry, action.timeouts, action.failures = event.retry, event.timeouts, event.failures
+    action.run = event.run
     if event.parent:
         parent = pools.actions.get(event.parent)
         if parent is None or parent.execution is None:
@@ -59,6 +60,6 @@ def claim(pools: Pools, event: Claim, now: float) -> None:
             return
         pools.nest(action, parent, now)
     if event.timeouts.deadline is not None:
-        pools.timer(now + event.timeouts.deadline - event.age, action.id, "deadline")
+        pools.timers.add(now + event.timeouts.deadline - event.age, action.id, "deadline")
     if event.timeouts.max_runtime is not None:
-        pools.timer(now + event.timeouts.max_runtime - event.ran, action.execution.epoch, "run")
+        pools.timers.add(now + event.timeouts.max_runtime - event.ran, action.execution.epoch, "run")

@@ -23,6 +23,7 @@ def validate(pools: Pools) -> None:
     for action in pools.actions.values():
         assert not action.phase.is_terminal, f"{action.id} is settled and still known"
         assert action.execution is None or action.execution.action is action
+        assert (action.phase is QUEUED) == (action.lane is not None)
         assert (action.phase is RUNNING) == (action.execution is not None)
         for child in action.children or ():
             assert child.id in pools.actions, f"{child.id} is settled and still a child of {action.id}"
@@ -38,8 +39,12 @@ def _counts(pool: Pool) -> None:
     assert pool.ready == sum(r.stage is READY for r in replicas)
     assert pool.active == sum(r.active for r in replicas if r.stage is READY)
     assert pool.executions == sum(len(r.executions) for r in replicas)
-    waiting = sum(a.phase is QUEUED for a in (*pool.queue, *pool.suspects))
-    assert pool.queued == waiting, "the queue is counted wrong"
+    for lane in (*pool.queue.lanes, pool.suspects):
+        waiting = list(lane)
+        assert len(waiting) == lane.length, "a lane is counted wrong"
+        assert all(a.lane is lane and a.phase is QUEUED and a.pool is pool for a in waiting), "a lane keeps what left"
+    assert all(lane.length for lane in pool.queue.lanes), "an empty lane is kept"
+    assert pool.queue.length == sum(lane.length for lane in pool.queue.lanes), "the queue is counted wrong"
     retired = {r for r in replicas if r.stage is DRAINING}
     assert pool.dormant == {r for r in retired if r.executions and not r.active}
 
@@ -59,6 +64,6 @@ def _replicas(pool: Pool) -> None:
 
 
 def _progress(pool: Pool) -> None:
-    assert not (pool.queued > len(pool.suspects) and pool.roster.best()), "work waits beside a free slot"
+    assert not (pool.queue.length and pool.roster.best()), "work waits beside a free slot"
     if pool.queued and not pool.ready and not pool.starting and pool.settings.max_tasks is None:
         assert pool.awake, "work waits in a pool that sleeps"

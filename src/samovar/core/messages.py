@@ -28,7 +28,8 @@ class OpenPool(_Message, frozen=True):
 class Submit(_Message, frozen=True):
     """Somebody asks for an action. ``parent`` is the action that called it, or 0.
 
-    ``waits``: it may not have to run; it is no work of its pool until ``Enqueue``.
+    ``waits``: it may not have to run; it is no work of its pool until ``Enqueue``. ``run`` is a number of whoever it
+    shares its turns with: those with different numbers get the same number of turns.
     """
 
     action: int
@@ -37,6 +38,7 @@ class Submit(_Message, frozen=True):
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     waits: bool = False
+    run: int = 0
 
 
 class Enqueue(_Message, frozen=True):
@@ -82,6 +84,7 @@ class Claim(_Message, frozen=True):
     age: float = 0.0
     ran: float = 0.0
     failures: int = 0
+    run: int = 0
 
 
 class ReplicaReady(_Message, frozen=True):

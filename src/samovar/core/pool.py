@@ -6,12 +6,12 @@ list that all pools of an engine share. Everything is O(1) in replicas and queue
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
-from samovar.core import scaling
+from samovar.core import admission, scaling
 from samovar.core.actions import Action
 from samovar.core.messages import Command, Scaled, StartReplica, StopReplica
+from samovar.core.queue import Lane, Queue
 from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
 from samovar.model import QUEUED, WAITING, PoolSettings, PoolStats
@@ -31,10 +31,9 @@ class Pool:
         self.replicas: dict[str, Replica] = {}
         self.dormant: set[Replica] = set()  # retired, and all that they still run waits for children
         self.roster = Roster(settings.concurrency)
-        self.queue: deque[Action] = deque()
-        self.suspects: deque[Action] = deque()  # replicas died under these more than once: each runs alone now
+        self.queue = Queue()
+        self.suspects = Lane()  # replicas died under these more than once: each runs alone now
         self.reserved: Replica | None = None  # emptied for, or running, a suspect
-        self.queued = 0  # in queue and suspects, without those settled meanwhile
         self.suspended = 0  # not queued: they wait out a back-off, or for a result that may be there
         self.active = 0  # on replicas that are not draining
         self.executions = 0  # all that live here, parked ones too
@@ -56,19 +55,41 @@ class Pool:
 
     # the queue
 
-    def enqueue(self, action: Action, now: float) -> None:
-        action.queued_at = now
-        self.queue.append(action)
-        self._queued(action, now)
+    def admission(self, run: int, bound: int) -> float:
+        """0.0: an action of the run may join the queue. Otherwise the seconds after which to ask again."""
+        if admission.has_room(bound, self.queued, self.queue.held(run), self.queue.runs):
+            return 0.0
+        return admission.retry_after(self.queued, self.ready * self.settings.concurrency, self.run_seconds.value)
+
+    @property
+    def queued(self) -> int:
+        """How many actions wait."""
+        return self.queue.length + self.suspects.length
+
+    def submit(self, action: Action, now: float) -> None:
+        """New work: it takes its place behind what waits, or a free slot where nothing does."""
+        self._awaits(action, now)
+        if not self.queued and (replica := self.roster.best()) is not None:
+            self._give(action, replica, now)
+            self.scale(now)
+        else:
+            self.queue.append(action)
+            self.dispatch(now)
 
     def requeue(self, action: Action, now: float, suspect: bool) -> None:
         """Back in, at the head: it has waited its turn before."""
-        action.queued_at = now
         if suspect:
             self.suspects.append(action)
         else:
-            self.queue.appendleft(action)
-        self._queued(action, now)
+            self.queue.put_first(action)
+        self._awaits(action, now)
+
+    def leave(self, action: Action) -> None:
+        """It waits no longer."""
+        if action.lane is self.suspects:
+            self.suspects.remove(action)
+        else:
+            self.queue.remove(action)
 
     def is_over(self, now: float) -> bool:
         """Drained, and empty for long enough for everybody to have seen its figures."""
@@ -80,55 +101,35 @@ class Pool:
         action.phase = WAITING
         self.suspended += 1
 
-    def _queued(self, action: Action, now: float) -> None:
+    def _awaits(self, action: Action, now: float) -> None:
         if action.phase is WAITING:
             self.suspended -= 1
         action.phase = QUEUED
-        self.queued += 1
-        self.busy_at = now
+        action.queued_at = self.busy_at = now
         self.awake = True
 
-    def drop_queue(self) -> list[Action]:
-        """Every action that waits, taken out of the queue."""
-        waiting = [a for a in (*self.suspects, *self.queue) if a.phase is QUEUED]
-        self.suspects.clear()
-        self.queue.clear()
-        self.queued = 0
-        return waiting
-
-    @staticmethod
-    def _head(queue: deque[Action]) -> Action | None:
-        """The first that still waits; those settled while they waited are dropped on the way."""
-        while queue:
-            if queue[0].phase is QUEUED:
-                return queue[0]
-            queue.popleft()
-        return None
+    def first_waiting(self) -> Action | None:
+        return self.suspects.first or self.queue.first()
 
     def dispatch(self, now: float) -> None:
         """Give waiting actions to free slots, then see whether more replicas are wanted."""
-        if self.suspects:
-            self._dispatch_suspect(now)
-        while self.queued and (replica := self.roster.best()) is not None:
-            action = self._head(self.queue)
-            if action is None:
-                break
-            self.queue.popleft()
-            self._give(action, replica, now)
+        if self.suspects.first is not None:
+            self._dispatch_suspect(self.suspects.first, now)
+        else:
+            self._unreserve()
+        queue = self.queue
+        while queue.length and (replica := self.roster.best()) is not None:
+            self._give(queue.take(), replica, now)
         self.scale(now)
 
-    def _dispatch_suspect(self, now: float) -> None:
-        action = self._head(self.suspects)
-        if action is None:
-            self._unreserve()
-            return
+    def _dispatch_suspect(self, action: Action, now: float) -> None:
         if self.reserved is None:
             self.reserved = self.roster.best()
             if self.reserved is None:
                 return
             self.roster.remove(self.reserved)
         if self.reserved.active == 0:
-            self.suspects.popleft()
+            self.suspects.remove(action)
             self.reserved.alone = True
             self._give(action, self.reserved, now)
 
@@ -139,7 +140,6 @@ class Pool:
             self.reserved = None
 
     def _give(self, action: Action, replica: Replica, now: float) -> None:
-        self.queued -= 1
         cold = replica.served < self.settings.concurrency and action.queued_at <= replica.ready_at
         if cold:
             self.cold += 1
@@ -180,7 +180,7 @@ class Pool:
 
     def freed(self, replica: Replica) -> None:
         """A slot was given back: a replica reserved for suspects returns, one that is done retires."""
-        if replica is self.reserved and self._head(self.suspects) is None:
+        if replica is self.reserved and not self.suspects.length:
             self._unreserve()
         if replica.stage is DRAINING:
             self.retire_if_done(replica)
@@ -216,7 +216,7 @@ class Pool:
 
     def _worth_a_start(self, now: float) -> bool:
         run, start = self.run_seconds.value, self.start_seconds.value
-        head = self._head(self.queue)
+        head = self.queue.first()
         if run is None or start is None or head is None:
             return True
         slots = self.ready * self.settings.concurrency

@@ -6,12 +6,13 @@ cross pools: parents and children, attempts, retries, timeouts, blame.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from samovar.core import adoption
 from samovar.core.actions import ABORTED, Action
+from samovar.core.admission import MAX_QUEUED
 from samovar.core.messages import (
     Abort,
     Adopt,
@@ -41,11 +42,22 @@ from samovar.core.messages import (
 from samovar.core.pool import Pool
 from samovar.core.replicas import ACTIVE, PARKED, READY, RESUMING, STARTING, Execution, Replica
 from samovar.core.scaling import START_ATTEMPTS
+from samovar.core.timers import Timers
 from samovar.model import QUEUED, RUNNING, SUCCEEDED, WAITING, Failure, Phase, PoolStats, ReplicaStats
 
 LEASE = 9.0
 """Seconds without a sign of life after which a replica is given up: it is stopped, hung or frozen. Code that holds the
 interpreter lock gives one as well (``engine.pulse``), and a process or a connection that ends is seen at once."""
+
+
+class Bounds(NamedTuple):
+    """What a user may set."""
+
+    lease: float = LEASE  # seconds
+    max_queued: int = MAX_QUEUED  # actions that may wait in one pool
+
+
+BOUNDS = Bounds()
 
 EPOCHS = 1 << 40
 """Epochs that one engine may give."""
@@ -63,20 +75,21 @@ _TIMEOUT_TEXT = {
     "queue": "the action waited longer than max_queued_time",
     "deadline": "the action took longer than its deadline",
 }
+_number = attrgetter("id")  # the order of a set is another in each process
 
 
 class Pools:
     """``era``: the how manieth engine of its line this is; none gives the name or the epoch of another one."""
 
-    def __init__(self, lease: float = LEASE, era: int = 0) -> None:
+    def __init__(self, bounds: Bounds = BOUNDS, era: int = 0) -> None:
         self.pools: dict[str, Pool] = {}
         self.actions: dict[int, Action] = {}  # unsettled ones
         self.executions: dict[int, Execution] = {}
         self._out: list[Command] = []
         self._epoch = era * EPOCHS
         self._prefix = f"{era}." if era else ""  # of the names of replicas
-        self._lease = lease
-        self._timers: list[tuple[float, int, str]] = []  # (when, action or epoch, kind)
+        self._lease, self._max_queued = bounds
+        self.timers = Timers(self._is_pending)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             OpenPool: self._open_pool,
             Submit: self._submit,
@@ -102,6 +115,19 @@ class Pools:
         out = self._out.copy()
         self._out.clear()
         return out
+
+    def admission(self, pool: str, run: int, parent: int) -> float:
+        """Asked before each Submit. 0.0: say it; otherwise the seconds after which to ask again.
+
+        The first child of an execution always may come, for it parks its parent and so costs no slot.
+        """
+        found = self.pools[pool]
+        if found.queued < self._max_queued:
+            return 0.0
+        caller = self.actions.get(parent)
+        if caller is not None and not caller.children:
+            return 0.0
+        return found.admission(run, self._max_queued)
 
     def stats(self, now: float) -> list[PoolStats]:
         return [pool.stats(now) for pool in self.pools.values()]
@@ -134,24 +160,22 @@ class Pools:
             return
         if parent is None:
             pool.drained = False  # somebody wants it again
-        action = self.actions[event.action] = Action(event.action, pool, None, event.retry, event.timeouts)
+        action = self.actions[event.action] = Action(event, pool)
         if parent is not None:
             self.nest(action, parent, now)
         if event.timeouts.max_queued_time is not None:
-            self.timer(now + event.timeouts.max_queued_time, event.action, "queue")
+            self.timers.add(now + event.timeouts.max_queued_time, event.action, "queue")
         if event.timeouts.deadline is not None:
-            self.timer(now + event.timeouts.deadline, event.action, "deadline")
+            self.timers.add(now + event.timeouts.deadline, event.action, "deadline")
         if event.waits:
             pool.suspend(action)
-            return
-        pool.enqueue(action, now)
-        pool.dispatch(now)
+        else:
+            pool.submit(action, now)
 
     def _enqueue(self, event: Enqueue, now: float) -> None:
         action = self.actions.get(event.action)
         if action is not None:
-            action.pool.enqueue(action, now)
-            action.pool.dispatch(now)
+            action.pool.submit(action, now)
 
     def _answered(self, event: Answered, now: float) -> None:
         action = self.actions.get(event.action)
@@ -264,14 +288,14 @@ class Pools:
         pool.rest(now)
 
     def _tick(self, event: Tick, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, number, kind = heapq.heappop(self._timers)
+        for number, kind in self.timers.due(now):
             if kind == "kill":
                 self._kill(number)
             elif kind == "retry":
                 self._retry_now(number, now)
             else:
                 self._timed_out(number, kind, now)
+        self.timers.trim(2 * (len(self.actions) + len(self.executions)))
         for pool in list(self.pools.values()):
             pool.kill_silent(now, self._lease)
             pool.tick(now)
@@ -289,7 +313,7 @@ class Pools:
         action.phase = RUNNING
         action.attempts += 1
         if action.timeouts.max_runtime is not None:
-            self.timer(now + action.timeouts.max_runtime, self._epoch, "run")
+            self.timers.add(now + action.timeouts.max_runtime, self._epoch, "run")
         self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold, action.failures))
 
     def _attempt_failed(self, action: Action, failure: Failure, phase: Phase, epoch: int, now: float) -> None:
@@ -302,7 +326,7 @@ class Pools:
         delay = action.retry.delay(action.failures)
         if delay > 0:
             action.pool.suspend(action)
-            self.timer(now + delay, action.id, "retry")
+            self.timers.add(now + delay, action.id, "retry")
         else:
             action.pool.requeue(action, now, False)
 
@@ -336,7 +360,7 @@ class Pools:
         execution.action.execution = None
         self._hand_over(execution)
         self._out.append(Cancel(execution.replica.id, execution.epoch))
-        self.timer(now + CANCEL_GRACE, execution.epoch, "kill")
+        self.timers.add(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
         execution = self.executions.get(epoch)
@@ -414,7 +438,7 @@ class Pools:
     def _leave(self, action: Action, phase: Phase, now: float, failure: Failure | None) -> None:
         del self.actions[action.id]
         if action.phase is QUEUED:
-            action.pool.queued -= 1
+            action.pool.leave(action)
         elif action.phase is WAITING:
             action.pool.suspended -= 1
         action.phase = phase
@@ -427,13 +451,13 @@ class Pools:
 
     def _abort_children(self, action: Action, now: float, superseded: bool = False) -> None:
         """Everything below; without recursion, as trees may be deep. ``superseded``: the action itself goes on."""
-        stack = list(action.children or ())
+        stack = sorted(action.children or (), key=_number)
         action.children = None
         while stack:
             child = stack.pop()
             self._leave(child, Phase.ABORTED, now, ABORTED)
             self._out += (Settle(child.id, Phase.ABORTED, 0, ABORTED, superseded), Deliver(child.id))
-            stack += child.children or ()
+            stack += sorted(child.children or (), key=_number)
             child.children = None
 
     # replicas
@@ -447,8 +471,7 @@ class Pools:
         pool.forget(replica)
         pool.start_failed(now)
         if pool.ready == 0 and (permanent or pool.failed_starts >= START_ATTEMPTS):
-            for action in pool.drop_queue():
-                pool.suspend(action)
+            while (action := pool.first_waiting()) is not None:
                 self._settle(action, Phase.FAILED, now, 0, failure)
             pool.give_up()
 
@@ -459,5 +482,10 @@ class Pools:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
-    def timer(self, when: float, number: int, kind: str) -> None:
-        heapq.heappush(self._timers, (when, number, kind))
+    def _is_pending(self, number: int, kind: str) -> bool:
+        """Does this timer matter? An action has two that do, at most, and so has an execution."""
+        if kind in ("run", "kill"):
+            execution = self.executions.get(number)
+            return execution is not None and (kind == "kill" or execution.is_current)
+        action = self.actions.get(number)
+        return action is not None and not (kind == "queue" and action.attempts)

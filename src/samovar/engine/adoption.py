@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from samovar.core.messages import Abort, Adopt, Claim, Finished, Held, Settle
+from samovar.core.messages import Abort, Adopt, Claim, Finished, Held
 from samovar.engine.scribe import ROOT, TRACE, Record, Scribe, parted
 from samovar.engine.work import Called, Outcome, Run, Work
 from samovar.model import RUNNING, Environment, Phase, TaskSpec
@@ -264,7 +264,7 @@ class Adoption:
         link.outcomes += len(telling.outcomes)
         self._engine.received(link, telling.declared)
         for call in telling.calls:
-            self._engine.called(link, call)
+            self._engine.executions.called(link, call)
         self._engine.received(link, telling.rest)
 
     def _take_in(self, survivor: Survivor, run: Run, pool: str, environment: Environment) -> Work:
@@ -367,7 +367,7 @@ class Adoption:
             record = self._scribe.recall(held, survivor.link.replica)
             record.parent = asked.record.parent if asked.record is not None else None
             asked.record = record
-            self._settle(asked, outcome)
+            self._engine.settle(asked, outcome)
             return True
         work = survivor.work
         assert work is not None
@@ -382,20 +382,13 @@ class Adoption:
         now = time.time()
         age, ran = max(0.0, now - held.origin.queued), max(0.0, now - held.origin.started)
         task, failures = work.task, held.origin.failures
-        self._engine.handle(Claim(work.action, parent, task.retry, task.timeouts, age, ran, failures))
+        turns = self._engine.turns_of(work.run) if parent else work.run.client
+        self._engine.handle(Claim(work.action, parent, task.retry, task.timeouts, age, ran, failures, turns))
         if work.link is None:
             work.run.starter.running()
         if work.cached is not None:
             self._engine.cache.lead(work)
         return True
-
-    def _settle(self, asked: Work, outcome: frames.Done | frames.Failed) -> None:
-        number = self._engine.enter(asked)
-        if isinstance(outcome, frames.Failed):
-            self._engine.end(Settle(number, Phase.FAILED, failure=outcome.failure))
-        else:
-            asked.result, asked.result_blobs = outcome.body, outcome.blobs
-            self._engine.end(Settle(number, Phase.SUCCEEDED))
 
     def _forsake(self, survivor: Survivor) -> None:
         """Let an execution go; it is nobody's outcome. Whoever asks for the action later gets another attempt."""

@@ -33,7 +33,9 @@ UNKNOWN_TASK = Failure(
     "system", "RuntimeSystemError", "the client names a task that it has not declared, or whose code is not kept here"
 )
 
-SLOW_DOWN = Failure("system", "SlowDownError", "the journal does not keep up; try again in a moment")
+JOURNAL_SECONDS = 0.2
+"""After which a run is to be started again that the journal had no room for."""
+
 ENDING = Failure("system", "InitializationError", "the service ends, and starts no run any more")
 
 NOTHING_WRITTEN = "the service keeps no journal: what has ended is not known"
@@ -178,6 +180,7 @@ class Clients:
             self._engine.refuse(link, reason)
             return
         link.is_known = True
+        link.turns = self._engine.turns()
         self._links[link] = {}
         blobs = self._engine.blobs if link.incoming is None else ""
         self._engine.send(link, frames.Joined(os.getpid(), blobs, self.driver, self._started_at, self.gate))
@@ -214,13 +217,17 @@ class Clients:
         task = link.tasks.get(frame.ref)
         failure = self._why_not(frame.name, task) or _lost(link, frame.blobs)
         if task is None or failure is not None:
-            if failure is not SLOW_DOWN:  # the client will come again
-                self._scrap(link, frames.Scrap(frame.blobs))
+            self._scrap(link, frames.Scrap(frame.blobs))
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
-        blobs = frame.blobs if link.incoming is None else link.incoming.take(frame.blobs)
-        starter = self._links[link][frame.call] = RemoteStarter(self, frame.name, task.name, (link, frame.call))
+        starter = RemoteStarter(self, frame.name, task.name, (link, frame.call))
         run = Run(frame.name, frame.context, starter, frame.caching)
+        run.client = link.turns
+        if wait := self._wait(task, run, link):
+            self._engine.send(link, frames.SlowDown(frame, wait))
+            return
+        blobs = frame.blobs if link.incoming is None else link.incoming.take(frame.blobs)
+        self._links[link][frame.call] = starter
         self._runs[frame.name] = starter
         called = Called(task, frame.body, blobs, frame.cached)
         starter.action = self._engine.start(called, run, link.homes)
@@ -246,15 +253,21 @@ class Clients:
             self._engine.abort(starter.action, reason)
         return starter is not None
 
+    def _wait(self, task: TaskSpec, run: Run, link: Link) -> float:
+        """0.0: the run can be started now. Otherwise the seconds after which to try again."""
+        if self._engine.is_slow:
+            return JOURNAL_SECONDS
+        return self._engine.admission(self._engine.pool_for(task, run, link.homes), run.client)
+
     def _why_not(self, name: str, task: TaskSpec | None) -> Failure | None:
-        """Why a run cannot be started."""
+        """Why a run can never be started."""
         if task is None:
             return UNKNOWN_TASK
         if self._refusing:
             return ENDING
         if name in self._runs:
             return Failure("user", "InitializationError", f"a run named {name!r} is on its way; choose another name")
-        return SLOW_DOWN if self._engine.is_slow else None
+        return None
 
     def _attach(self, link: Link, frame: frames.Attach) -> None:
         starter = self._runs.get(frame.name)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from samovar.core.actions import ABORTED
 from samovar.core.messages import (
     Abort,
     Assign,
@@ -21,7 +20,6 @@ from samovar.core.messages import (
     Deliver,
     Drain,
     Event,
-    Finished,
     OpenPool,
     Retried,
     Scaled,
@@ -31,26 +29,41 @@ from samovar.core.messages import (
     Submit,
     Tick,
 )
-from samovar.core.pools import LEASE, Pools
+from samovar.core.pools import BOUNDS, Bounds, Pools
 from samovar.engine.adoption import Adoption
-from samovar.engine.cache import Cache
+from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew, pool_of
+from samovar.engine.executions import Executions
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
+from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
-from samovar.engine.remembers import Remembers
+from samovar.engine.scribe import Scribe
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
-from samovar.engine.vault import Vault
+from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
 from samovar.model import RUNNING, Environment, Phase, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
+
+
+def _nobody() -> Scribe | None:
+    return None
+
+
+class Remembers(NamedTuple):
+    """What an engine is given to remember with. ``scribe``: writes every run down; ``open_scribe``: gives, in a thread,
+    who writes and finds the results of cached calls; ``cellar``: has the large values of both."""
+
+    scribe: Scribe | None = None
+    open_scribe: OpenScribe = _nobody
+    cellar: Cellar | None = None
 
 
 class Engine:
@@ -65,7 +78,7 @@ class Engine:
         folder: str,
         blobs: str,
         on_log: OnLog,
-        lease: float = LEASE,
+        bounds: Bounds = BOUNDS,
         memory: Remembers | None = None,
         succession: Succession | None = None,
     ) -> None:
@@ -75,33 +88,36 @@ class Engine:
         address = os.path.join(folder, "engine.sock")
         self.crew = Crew(self, keeper, address, succession)
         self._keeper = keeper
-        self._on_log = on_log
+        self.on_log = on_log
         self.blobs = blobs
         self.logbook: Logbook = NoLogbook()
         memory = memory or Remembers()
-        self._scribe = memory.scribe
-        self._receipts = Receipts(self._scribe, self.send) if self._scribe is not None and succession.outlive else None
-        self.adoption = Adoption(self, self._scribe)
+        self.scribe = memory.scribe
+        self._receipts = Receipts(self.scribe, self.send) if self.scribe is not None and succession.outlive else None
+        self.adoption = Adoption(self, self.scribe)
         self.vault = Vault(keeper, blobs, memory.cellar)
         self.discard = self.vault.discard
         self.cache = Cache(self, keeper, self.vault, memory.open_scribe)
-        self._recall = Recall(self, keeper, self.vault)
-        self._pools = Pools(lease, succession.era)
+        self.recall = Recall(self, keeper, self.vault)
+        self._pools = Pools(bounds, succession.era)
+        self._lobby = Lobby(lambda work: not self.admission(work.pool, work.run.client), self._begin)
         self._works: dict[int, Work] = {}  # by action
         self.survey = Survey(self, self._pools, self._works)
         self.stats = self.survey.pools
         self.environments: dict[str, Environment] = {}  # by pool
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
+        self._turns = 0
         self._unflushed: list[Link] = []
+        self.executions = said = Executions(self)
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
-            frames.Submit: self._submitted,
-            frames.Done: self._done,
-            frames.Failed: self._failed,
-            frames.Declare: self._declared,
-            frames.Withdraw: self._withdrawn,
-            frames.Log: self._logged,
-            frames.Traced: self._traced,
+            frames.Submit: said.submitted,
+            frames.Done: said.done,
+            frames.Failed: said.failed,
+            frames.Declare: said.declared,
+            frames.Withdraw: said.withdrawn,
+            frames.Log: said.logged,
+            frames.Traced: said.traced,
             frames.Beat: self.crew.beat,
             frames.Ready: self.crew.ready,
             frames.Unfit: self.crew.cannot_import,
@@ -124,17 +140,23 @@ class Engine:
     # what a script asks for
 
     def start(self, called: Called, run: Run, homes: Homes | None = None) -> int:
-        """Submit the first action of a run. Returns the action. ``homes``: of whoever keeps the task."""
+        """Submit the first action of a run, or keep it until there is room. Returns the action. ``homes``: of whoever
+        keeps the task."""
         task = run.task = called.task
         pool = self.pool_for(task, run, homes)
         work = Work(task, pool, run, run.number(), called.body, called.blobs)
-        if self._scribe is not None:
+        if self.scribe is not None:
             if called.blobs and not run.is_resumed:
                 self.vault.hold_for_journal(called.blobs)
-            self._scribe.begin(work, is_new=not run.is_resumed)
+            self.scribe.begin(work, is_new=not run.is_resumed)
         if called.cached is not None:
             self.cache.admit(work, called.cached)
-        return self.submit(work, 0)
+        self.enter(work)
+        if self.admission(pool, run.client):
+            self._lobby.add(work)
+        else:
+            self._begin(work)
+        return work.action
 
     def prepare(self, environments: tuple[Environment, ...]) -> None:
         """Tasks of these will be called: their replicas should not have to wait for images then."""
@@ -142,7 +164,24 @@ class Engine:
             self._keeper.prepare(environment)
 
     def abort(self, action: int, reason: str) -> None:
-        self.handle(Abort(action, reason))
+        work = self._works.get(action)
+        if work is not None:
+            self._lobby.call_in(work)
+            self.handle(Abort(action, reason))
+
+    def admission(self, pool: str, turns: int, parent: int = 0) -> float:
+        """0.0: there is room for an action. Otherwise the seconds after which to ask again."""
+        return self._pools.admission(pool, turns, parent)
+
+    def turns(self) -> int:
+        """A number for somebody who is to get as many turns as anybody else."""
+        self._turns += 1
+        return self._turns
+
+    @property
+    def is_crowded(self) -> bool:
+        """Runs that were started here wait for room in a queue."""
+        return bool(self._lobby)
 
     def abort_all(self, reason: str) -> None:
         """Abort every run."""
@@ -173,13 +212,13 @@ class Engine:
         for link in links:
             if link.outbox:
                 link.flush()
-        if self._scribe is not None:
-            self._scribe.hand_over()
+        if self.scribe is not None:
+            self.scribe.hand_over()
 
     def hand_over(self) -> None:
         """Give the journal what is written down."""
-        if self._scribe is not None:
-            self._scribe.hand_over()
+        if self.scribe is not None:
+            self.scribe.hand_over()
         self.cache.hand_over()
 
     def tick(self) -> None:
@@ -189,22 +228,23 @@ class Engine:
         self.adoption.expire()
         self.crew.tick()
         self.handle(Tick())
+        self._lobby.look()
 
     def fall_silent(self) -> None:
         """Write nothing down any more: what has not ended by now is for the next engine."""
         self.hand_over()
-        self._scribe = self._receipts = None
+        self.scribe = self._receipts = None
         self.cache.fall_silent()
 
     @property
     def keeps_runs(self) -> bool:
         """Every run is written down."""
-        return self._scribe is not None
+        return self.scribe is not None
 
     @property
     def is_slow(self) -> bool:
         """The journal does not keep up: no run should be started."""
-        return self._scribe is not None and self._scribe.is_slow
+        return self.scribe is not None and self.scribe.is_slow
 
     def send(self, link: Link, frame: Any) -> None:
         """Queue a frame; it leaves when the turn ends."""
@@ -217,13 +257,24 @@ class Engine:
         self.send(link, frames.Refuse(reason))
         link.close()
 
-    def submit(self, work: Work, parent: int) -> int:
-        """A new action, called by the action ``parent``, or by whoever started the run (0)."""
-        number = self.enter(work)
-        self.handle(Submit(number, work.pool, parent, work.task.retry, work.task.timeouts, work.cached is not None))
-        if work.cached is not None:
+    def submit(self, work: Work, parent: int) -> None:
+        """A new action, called by the action ``parent``."""
+        self.enter(work)
+        self._ask(work, parent, self.turns_of(work.run))
+
+    def _begin(self, work: Work) -> None:
+        self._ask(work, 0, work.run.client)
+
+    def _ask(self, work: Work, parent: int, turns: int) -> None:
+        task, waits = work.task, work.cached is not None
+        self.handle(Submit(work.action, work.pool, parent, task.retry, task.timeouts, waits, turns))
+        if waits:
             self.cache.decide(work)
-        return number
+
+    def turns_of(self, run: Run) -> int:
+        """What all actions of the run but the first share."""
+        run.turns = run.turns or self.turns()
+        return run.turns
 
     # for what survivors hold
 
@@ -244,14 +295,20 @@ class Engine:
             self._open(name, environment)
         return name
 
-    def end(self, command: Settle) -> None:
-        """An action has ended with another engine, and somebody asks for it."""
-        self._settle(command)
-        self._deliver(Deliver(command.action))
+    def settle(self, work: Work, outcome: frames.Done | frames.Failed) -> None:
+        """Somebody asks for an action that has ended, which is not written down yet."""
+        number = self.enter(work)
+        if isinstance(outcome, frames.Failed):
+            self._settle(Settle(number, Phase.FAILED, failure=outcome.failure))
+        else:
+            work.result, work.result_blobs = outcome.body, outcome.blobs
+            self._settle(Settle(number, Phase.SUCCEEDED))
+        self._deliver(Deliver(number))
 
     def pool_for(self, task: TaskSpec, run: Run, homes: Homes | None = None) -> str:
-        """``homes``: of whoever keeps the task."""
-        homes = self._homes if homes is None else homes
+        return self._pool(task, run, self._homes if homes is None else homes)
+
+    def _pool(self, task: TaskSpec, run: Run, homes: Homes) -> str:
         known = homes.get(id(task))
         if known is not None and known[1] in self.environments:  # a pool that was drained is forgotten
             return known[1]
@@ -272,8 +329,8 @@ class Engine:
 
     def _open(self, name: str, environment: Environment) -> None:
         self.environments[name] = environment
-        if self._scribe is not None:
-            self._scribe.opened(name, environment)
+        if self.scribe is not None:
+            self.scribe.opened(name, environment)
         self.handle(OpenPool(name, environment.settings))
 
     def received(self, link: Link, batch: list[Any]) -> None:
@@ -303,107 +360,8 @@ class Engine:
             self.crew.fell_silent(link)
 
     def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
-        if self._scribe is not None:
-            self._scribe.happened(pool, change, replica, reason, replicas)
-
-    def _declared(self, link: Link, frame: frames.Declare) -> None:
-        link.tasks[frame.ref] = frame.task
-
-    def _submitted(self, link: Link, frame: frames.Submit) -> None:
-        if frame.blobs and link.is_bounded:
-            link.calls[frame.call] = 0
-            self.vault.adopt(frame.blobs, lambda: self._called_apart(link, frame))
-        else:
-            self.called(link, frame)
-
-    def _called_apart(self, link: Link, frame: frames.Submit) -> None:
-        if link.calls.pop(frame.call, None) is None or not link.is_open:  # withdrawn meanwhile
-            self.discard(frame.blobs)
-        else:
-            self.called(link, frame)
-        self.flush()
-
-    def called(self, link: Link, frame: frames.Submit) -> None:
-        """A call, whose large values are in their place."""
-        parent = link.running.get(frame.parent) or self.adoption.ward(frame.parent)
-        declared = link.tasks.get(frame.ref)
-        if parent is None or parent.epoch != frame.parent or declared is None:
-            self.discard(frame.blobs)
-            self.send(link, frames.Answer(frame.call, failure=ABORTED))
-            return
-        run = parent.run
-        work = Work(declared, self.pool_for(declared, run, link.homes), run, run.number(), frame.body, frame.blobs)
-        work.link = link
-        work.call = frame.call
-        work.context = parent.context if frame.context is None else frame.context
-        if parent.record is not None and self._scribe is not None:
-            work.record = self._scribe.call(run, parent.record, declared, frame)
-            if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
-                if known.failure is not None:
-                    self._scribe.failed(work.record)
-                self._recall.answer(link, work, parent.action, known)
-                return
-        if frame.cached is not None:
-            self.cache.admit(work, frame.cached)
-        if run.survivors and self.adoption.claim(work, parent.action):
-            return
-        self.submit(work, parent.action)
-
-    def _withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
-        action = link.calls.get(frame.call)
-        if action:
-            self.handle(Abort(action, "its caller was cancelled"))
-        elif action is not None:  # it is no action yet
-            del link.calls[frame.call]
-
-    def _done(self, link: Link, frame: frames.Done) -> None:
-        link.outcomes += 1
-        if frame.blobs and link.is_bounded:
-            number = link.outcomes
-            link.apart.add(number)
-            self.vault.adopt(frame.blobs, lambda: self._finished_apart(link, frame, number))
-        else:
-            self._finished(link, frame)
-
-    def _finished_apart(self, link: Link, frame: frames.Done, number: int) -> None:
-        link.apart.discard(number)
-        self._finished(link, frame)
-        self.flush()
-
-    def _finished(self, link: Link, frame: frames.Done) -> None:
-        work = link.running.pop(frame.epoch, None)
-        if work is None:
-            return self.adoption.finished(link, frame)
-        if work.epoch == frame.epoch:
-            if work.result_blobs:  # of an attempt whose replica was lost just then
-                self.discard(work.result_blobs)
-            work.result = frame.body
-            work.result_blobs = frame.blobs
-        else:
-            self.discard(frame.blobs)
-        self.handle(Finished(frame.epoch))
-
-    def _failed(self, link: Link, frame: frames.Failed) -> None:
-        link.outcomes += 1
-        if link.running.pop(frame.epoch, None) is not None:
-            self.handle(Finished(frame.epoch, frame.failure))
-        else:
-            self.adoption.finished(link, frame)
-
-    def _traced(self, link: Link, frame: frames.Traced) -> None:
-        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
-        if work is not None and work.epoch == frame.epoch and work.record is not None and self._scribe is not None:
-            self.vault.hold_for_journal(frame.blobs)
-            self._scribe.traced(work, work.record, frame)
-        self.discard(frame.blobs)
-
-    def _logged(self, link: Link, frame: frames.Log) -> None:
-        work = link.running.get(frame.epoch) or self.adoption.ward(frame.epoch)
-        if work is not None:
-            work.run.starter.logged(work.label, frame.stream, frame.text)
-            self.logbook.put(work, frame.stream, frame.text)
-        else:
-            self._on_log(link.replica, frame.stream, frame.text)
+        if self.scribe is not None:
+            self.scribe.happened(pool, change, replica, reason, replicas)
 
     # commands
 
@@ -417,7 +375,7 @@ class Engine:
         recalls = False
         if record is not None:
             record.assigned(command)
-            recalls = self._scribe is not None and self._scribe.recalls(work.run, record, command)
+            recalls = self.scribe is not None and self.scribe.recalls(work.run, record, command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -436,8 +394,8 @@ class Engine:
             (),
             record.origin if record is not None else None,
         )
-        if recalls and self._scribe is not None:
-            self._recall.before(self._scribe, work, link, frame)
+        if recalls and self.scribe is not None:
+            self.recall.before(self.scribe, work, link, frame)
         else:
             self.send(link, frame)
 
@@ -450,14 +408,14 @@ class Engine:
             self.discard(work.result_blobs)
             work.result_blobs = ()
         self.discard(work.blobs)
-        if self._recall.given:
-            self._recall.settled(work)
+        if self.recall.given:
+            self.recall.settled(work)
         if work.cached is not None:
             self.cache.settled(work)
-        if work.record is not None and self._scribe is not None:
+        if work.record is not None and self.scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
-            self._scribe.settled(work, work.record, command.superseded)
+            self.scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
@@ -472,15 +430,16 @@ class Engine:
                 self.handle(Drain(pool))
             if work.run.survivors:
                 self.adoption.ended(work.run)
-            if self._scribe is not None:
-                self._scribe.ended(work.run, work.phase)
+            if self.scribe is not None:
+                self.scribe.ended(work.run, work.phase)
             self.logbook.ended(work.run.name)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
+            self._lobby.look_at(work.pool)
 
     def _cancel(self, command: Cancel) -> None:
         link = self.crew.links.get(command.replica)
-        if link is not None and not self._recall.cancelled(command.epoch):
+        if link is not None and not self.recall.cancelled(command.epoch):
             self.send(link, frames.Cancel(command.epoch))
 
     def _close_pool(self, command: ClosePool) -> None:
@@ -489,8 +448,8 @@ class Engine:
 
     def _retried(self, command: Retried) -> None:
         work = self._works[command.action]
-        if work.record is not None and self._scribe is not None:
-            self._scribe.retried(work, work.record, command.failure)
+        if work.record is not None and self.scribe is not None:
+            self.scribe.retried(work, work.record, command.failure)
 
     def _scaled(self, command: Scaled) -> None:
         self.note(command.pool, Change.SCALED, reason=command.reason, replicas=command.replicas)

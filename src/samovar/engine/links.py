@@ -50,6 +50,7 @@ class Link:
         self.rss = 0  # bytes, at its last sign of life
         self.heard_at = 0.0  # the last beat, by the monotonic clock
         self.used = -1  # of the processor, when it was looked at last because it did not beat; -1: it does
+        self.turns = 0  # of a client: what all its starts share
         self.is_ready = False  # its code is imported
         self.outcomes = 0  # that it has sent
         self.apart: set[int] = set()  # of these by number: their large values are being moved

@@ -117,6 +117,7 @@ class Run:
     __slots__ = (
         "actions",
         "caching",
+        "client",
         "context",
         "is_resumed",
         "name",
@@ -128,6 +129,7 @@ class Run:
         "survivors",
         "taken",
         "task",
+        "turns",
     )
 
     def __init__(self, name: str, context: dict[str, str] | None, starter: Starter, caching: Caching = "") -> None:
@@ -137,6 +139,8 @@ class Run:
         self.context = context
         self.starter = starter
         self.actions = 0
+        self.client = 0  # whoever its first action shares turns with: all that its client starts
+        self.turns = 0  # the same of all its other actions; 0: there are none yet
         self.settled = 0  # of them, where a journal is kept
         self.pools: tuple[str, ...] = ()  # that only this run uses (scope="run")
         self.is_resumed = False  # another engine has written it down

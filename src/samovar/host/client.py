@@ -9,7 +9,6 @@ parts; nothing else is different.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import os
 import threading
 import time
@@ -27,13 +26,13 @@ from samovar.host.absence import PATIENCE, Absence, Way, reach
 from samovar.model import Environment, Failure, Phase, TaskSpec
 from samovar.ports import Report
 from samovar.wire import frames
+from samovar.wire.backlog import Backlog
 from samovar.wire.parts import Incoming, Shipment
-
-RETRY_SECONDS = 0.2
-"""After which a start is said again that the service had no room for."""
 
 GONE = frames.Refuse("the connection was closed")
 """What a question is answered that the service cannot answer any more."""
+
+_US = 0  # all starts of this process are one's
 
 _LOST = ("lost",)
 """In place of the names of large inputs that are not here any more."""
@@ -75,9 +74,10 @@ class RemoteEngine:
         self._calls = 0
         self._runs: dict[int, Run] = {}  # that have not ended
         self._starts: dict[int, Called] = {}  # of those that were started here, for a service that has forgotten them
-        self._delayed: list[tuple[float, int]] = []  # (when, call): starts that are to be said again
+        self._backlog: Backlog[int] = Backlog()  # calls of the starts that the service had no room for
+        self._waiting: set[int] = set()  # the same, without those that were aborted
         self._running: set[int] = set()
-        self._aborted: dict[int, str] = {}  # while the service was gone: call → reason
+        self._aborted: dict[int, str] = {}  # call → reason, until the end is known
         self._questions: dict[int, Question] = {}
         self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
         self._shipments: dict[int, Shipment] = {}  # starts on their way, by call
@@ -116,14 +116,12 @@ class RemoteEngine:
         if shipment is not None and not shipment.is_over:
             shipment.cancel()
             self._end(action, _aborted(reason))
-        elif self.is_delayed(action):
-            if self._starts[action].blobs:
-                self._send(frames.Scrap(self._starts[action].blobs))
-            self._end(action, _aborted(reason))
-        elif self.is_joined:
-            self._send(frames.Abort(action, reason))
+        elif action in self._waiting:
+            self._withdraw(action, reason)
         else:
             self._aborted[action] = reason
+            if self.is_joined:
+                self._send(frames.Abort(action, reason))
 
     def phase(self, action: int) -> Phase | None:
         if action not in self._runs:
@@ -136,11 +134,7 @@ class RemoteEngine:
 
     def tick(self) -> None:
         """Say again what the service had no room for, and look whether one that was gone is back."""
-        now = time.monotonic()
-        while self.is_joined and self._delayed and self._delayed[0][0] <= now:
-            _, call = heapq.heappop(self._delayed)
-            if call in self._starts:
-                self._send(self._start_of(call))
+        self._say_again(self._backlog.due(time.monotonic()))
         if self._absence is None:
             return
         if self._absence.is_over:
@@ -148,6 +142,10 @@ class RemoteEngine:
             self._give_up(self._lost())
         elif not self.link.is_open and (way := self._absence.look()) is not None:
             self._take(way)
+
+    @property
+    def is_crowded(self) -> bool:
+        return bool(self._waiting)
 
     # as a client
 
@@ -180,9 +178,9 @@ class RemoteEngine:
     def is_connected(self) -> bool:
         return self.link.is_open
 
-    def is_delayed(self, action: int) -> bool:
+    def is_waiting(self, action: int) -> bool:
         """The service had no room for it yet."""
-        return any(call == action for _, call in self._delayed)
+        return action in self._waiting
 
     def close(self) -> None:
         """What has been sent still arrives."""
@@ -199,6 +197,8 @@ class RemoteEngine:
                 self._ended(frame)
             elif kind is frames.Running:
                 self._began(frame.call)
+            elif kind is frames.SlowDown:
+                self._slow_down(frame)
             elif kind is frames.Line:
                 self._on_log(frame.label, frame.stream, frame.text)
             elif kind is frames.Note:
@@ -222,6 +222,7 @@ class RemoteEngine:
         """The service is gone; whoever waits for an answer is told, and whoever waits for a run waits for it."""
         self.is_joined = False
         self._shipments.clear()
+        self._backlog, self._waiting = Backlog(), set()
         if link.incoming is not None:
             self._unlink(link.incoming.drop_all())
         self._answer(self.greeting, GONE)
@@ -259,7 +260,7 @@ class RemoteEngine:
         if frame.task:
             if frame.is_running:
                 self._began(call)
-            reason = self._aborted.pop(call, None)
+            reason = self._aborted.get(call)
             if reason is not None:
                 self._send(frames.Abort(call, reason))
         elif question is not None:
@@ -289,11 +290,28 @@ class RemoteEngine:
             self._starts[call] = start._replace(blobs=_LOST)
 
     def _ended(self, frame: frames.Ended) -> None:
-        is_refused = frame.failure is not None and frame.failure.code == "SlowDownError"
-        if is_refused and frame.call in self._starts and frame.call not in self._running:
-            heapq.heappush(self._delayed, (time.monotonic() + RETRY_SECONDS, frame.call))
-            return
         self._end(frame.call, self._outcome(frame))
+        self._say_again(self._backlog.answered(_US))
+
+    def _slow_down(self, frame: frames.SlowDown) -> None:
+        call = frame.said.call
+        if call in self._aborted:  # the service knows of no such run
+            self._withdraw(call, self._aborted[call])
+        elif call in self._starts:
+            self._waiting.add(call)
+            self._backlog.refused(_US, call, frame.retry_after, time.monotonic())
+
+    def _say_again(self, calls: list[int]) -> None:
+        for call in calls:
+            if call in self._waiting:
+                self._waiting.discard(call)
+                self._send(self._start_of(call))
+
+    def _withdraw(self, call: int, reason: str) -> None:
+        """A start that the service had no room for."""
+        if self._starts[call].blobs:
+            self._send(frames.Scrap(self._starts[call].blobs))
+        self._end(call, _aborted(reason))
 
     def _outcome(self, frame: frames.Ended) -> Outcome:
         incoming, blobs = self.link.incoming, frame.blobs
@@ -311,6 +329,7 @@ class RemoteEngine:
             self._unlink(start.blobs)
         self._shipments.pop(call, None)
         self._aborted.pop(call, None)
+        self._waiting.discard(call)
         self._running.discard(call)
         if run is not None:
             run.starter.ended(outcome)

@@ -7,6 +7,7 @@ waits for a result runs the engine meanwhile, or what stands for it here (``engi
 from __future__ import annotations
 
 import abc
+import asyncio
 import functools
 import itertools
 import os
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 from samovar import collector, errors
 from samovar.engine.engine import OnLog
-from samovar.engine.helm import Driven, Helm
+from samovar.engine.helm import Awaited, Driven, Helm
 from samovar.engine.turn import Turn
 from samovar.engine.work import Called, Run
 from samovar.host.handle import Convert, Handle
@@ -25,6 +26,8 @@ from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import payload
 from samovar.wire.blobs import Blobs
+
+_LOOK = 0.2  # seconds between two looks at whether there is room
 
 
 class Runs(Driven, Protocol):
@@ -37,6 +40,28 @@ class Runs(Driven, Protocol):
     def abort(self, action: int, reason: str) -> None: ...
 
     def phase(self, action: int) -> Phase | None: ...
+
+    @property
+    def is_crowded(self) -> bool:
+        """Runs that were started here wait for room in a queue."""
+        ...
+
+
+class _Room:
+    """Awaited by whoever starts more than there is room for."""
+
+    arrived: threading.Event | None = None
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    @property
+    def outcome(self) -> object:
+        return None if self._runs.is_crowded else self
+
+
+class _Awaited(Awaited, Protocol):
+    arrived: threading.Event | None
 
 
 class Host(abc.ABC):
@@ -78,24 +103,32 @@ class Host(abc.ABC):
             self._prepared.add(task)
             self.helm.submit(functools.partial(self.engine.prepare, task.environment.needs()))
         self.helm.submit(functools.partial(handle.begin, Called(spec, body, blobs, cached), run))
+        if self.engine.is_crowded and asyncio._get_running_loop() is None:
+            self._wait_for_room()
         return handle
+
+    def _wait_for_room(self) -> None:
+        """A script that starts more than fits takes longer, and no more memory. An event loop is never held up."""
+        room = _Room(self.engine)
+        while room.outcome is None and not self.closed:
+            self.wait(room, _LOOK)
 
     def described(self, spec: TaskSpec, copy_style: str) -> TaskSpec:
         """The task as the engine gets to see it."""
         return spec
 
-    def wait(self, handle: Handle, timeout: float | None) -> None:
+    def wait(self, awaited: _Awaited, timeout: float | None) -> None:
         """Return when the outcome is there, or after ``timeout`` seconds."""
         if not self.helm.is_taken:
             self.turn.keep_signals()
-        if self.helm.steer(handle, timeout):
+        if self.helm.steer(awaited, timeout):
             return
         with self.helm.following():
             with self.turn:
-                if handle.outcome is not None:
+                if awaited.outcome is not None:
                     return
-                handle.arrived = handle.arrived or threading.Event()
-            handle.arrived.wait(timeout)
+                awaited.arrived = awaited.arrived or threading.Event()
+            awaited.arrived.wait(timeout)
 
     def watch(self, handle: Handle, pending: Pending, convert: Convert) -> bool:
         """Resolve ``pending`` when the outcome comes. False: it is there."""

@@ -11,7 +11,7 @@ import socket
 import time
 
 from samovar import config, errors
-from samovar.engine.remembers import Remembers
+from samovar.engine.engine import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.entries import RunEnded, RunQuery
 from samovar.host.ledger import Ledger

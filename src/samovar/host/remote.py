@@ -155,7 +155,7 @@ class RemoteHost(Host):
         self.helm.steer(_Sent(self.engine.link), SENDING_SECONDS)
         self._asked(frames.Ask(0))
         with self.turn:
-            return not self.engine.is_delayed(handle.action)
+            return not self.engine.is_waiting(handle.action)
 
     def find(self, query: bytes) -> bytes:
         """A page of what is written down (``host.archive``). JournalError: there is none, and why."""

@@ -10,12 +10,12 @@ import os
 import time
 
 from samovar import config, errors
+from samovar.core.pools import Bounds
 from samovar.drivers.choice import open_driver
 from samovar.engine.adoption import Unfinished, Wanted
-from samovar.engine.engine import Engine, OnLog
+from samovar.engine.engine import Engine, OnLog, Remembers
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
-from samovar.engine.remembers import Remembers
 from samovar.engine.succession import Succession
 from samovar.engine.turn import Turn
 from samovar.host.places import Places
@@ -53,7 +53,8 @@ class Station:
                 places.remove()
             raise
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report, places.register)
-        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, settings.lease, memory, succession)
+        bounds = Bounds(settings.lease, settings.max_queued)
+        self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
         self.helm.start(self.engine)
 
     @property

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ from samovar.sdk.log import logger
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
+from samovar.wire.backlog import Backlog
 from samovar.wire.blobs import Blobs
 from samovar.wire.session import Session, replica_session
 
@@ -41,6 +43,7 @@ class Call(Pending):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, number: int) -> None:
         super().__init__(loop=loop)
+        self.caller = 0
         self._link = link
         self._number = number
 
@@ -54,9 +57,10 @@ class Call(Pending):
 class _Waiter:
     """A blocking call of a sync task."""
 
-    __slots__ = ("answer", "lock")
+    __slots__ = ("answer", "caller", "lock")
 
     def __init__(self) -> None:
+        self.caller = 0
         self.lock = threading.Lock()
         self.lock.acquire()
         self.answer: frames.Answer | None = None
@@ -87,6 +91,8 @@ class Link:
         self._unsent = bytearray()
         self._is_ready = False
         self._calls: dict[int, Call | _Waiter] = {}
+        self._backlog: Backlog[frames.Submit] | None = None  # calls that are to be made again
+        self._is_due = False  # and a timer is set for that
         self._next_call = itertools.count(1)
         self._refs: dict[int, tuple[int, Any]] = {}  # id(spec) → (ref, the spec, kept alive)
 
@@ -290,6 +296,7 @@ class Link:
             with self._lock:
                 known = self._refs[id(spec)] = (len(self._refs) + 1, spec)
                 self._outbox.append(frames.Declare(known[0], spec))
+        waiting.caller = execution.epoch
         self._calls[number] = waiting
         context = execution.custom_context if execution.adds_context else None
         if self.estate is None:
@@ -336,6 +343,8 @@ class Link:
             self.estate.calls.pop(answer.call, None)
         if waiting is None:
             return
+        if self._backlog is not None:
+            self._say_again(self._backlog.answered(waiting.caller))
         if isinstance(waiting, _Waiter):
             waiting.answer = answer
             waiting.lock.release()
@@ -356,6 +365,36 @@ class Link:
         if answer.failure is not None:
             raise payload.exception_of(answer.failure)
         return payload.decode(answer.body, answer.blobs, self.blobs, consume=True)
+
+    # calls that the engine had no room for; in the loop's thread
+
+    def slow_down(self, frame: frames.SlowDown) -> None:
+        assert isinstance(frame.said, frames.Submit)
+        if self._backlog is None:
+            self._backlog = Backlog()
+        self._backlog.refused(frame.said.parent, frame.said, frame.retry_after, time.monotonic())
+        self._await_due(self._backlog)
+
+    def _await_due(self, backlog: Backlog[frames.Submit]) -> None:
+        if not self._is_due and len(backlog):
+            assert self.loop is not None
+            self._is_due = True
+            self.loop.call_later(backlog.seconds(time.monotonic()), self._due)
+
+    def _due(self) -> None:
+        self._is_due = False
+        assert self._backlog is not None
+        self._say_again(self._backlog.due(time.monotonic()))
+        self._await_due(self._backlog)
+
+    def _say_again(self, calls: list[frames.Submit]) -> None:
+        for submit in calls:
+            waiting = self._calls.get(submit.call)
+            if isinstance(waiting, Call) and waiting.done():  # it was cancelled meanwhile
+                del self._calls[submit.call]
+                self.blobs.remove(submit.blobs)
+            else:
+                self.send(submit)
 
     def withdraw(self, call: int) -> None:
         if call in self._calls:  # its answer, should it cross this frame, finds a future that is done

@@ -102,6 +102,7 @@ def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: lis
     link.handlers = {
         frames.Run: calls.run,
         frames.Answer: link.answered,
+        frames.SlowDown: link.slow_down,
         frames.Cancel: lambda frame: calls.cancel(frame.epoch),
         frames.Committed: link.committed,
     }

@@ -62,6 +62,11 @@ class Blobs:
             os.unlink(path)
         return mapped
 
+    def remove(self, names: tuple[str, ...]) -> None:
+        """Nobody will read them."""
+        for name in names:
+            unlink(os.path.join(self.folder, name))
+
     def _create(self, path: str) -> int:
         while self._spares:
             spare, _ = self._spares.pop()

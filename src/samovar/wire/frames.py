@@ -384,6 +384,17 @@ class Shutdown(_Frame, frozen=True, tag="shutdown"):
     grace: float
 
 
+# engine → client, or replica
+
+
+class SlowDown(_Frame, frozen=True, tag="slow down"):
+    """There is no room for this now. It comes back whole, so that nobody keeps what is admitted, and is to be said
+    again after ``retry_after`` seconds; nobody needs to be told a SlowDownError."""
+
+    said: Submit | Start
+    retry_after: float
+
+
 # engine → client
 
 
@@ -491,7 +502,7 @@ class Controlled(_Frame, frozen=True, tag="controlled"):
 
 
 FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
-FromEngine = Welcome | Refuse | Run | Cancel | Answer | Committed
+FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown | Committed
 FromClient = (
     Join
     | Start
@@ -512,6 +523,7 @@ FromClient = (
 ToClient = (
     Joined
     | Refuse
+    | SlowDown
     | Running
     | Ended
     | Attached
