@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from samovar.core.actions import Action
+from samovar.core.messages import Submit
 from samovar.core.pool import Pool
 from samovar.core.pools import BOUNDS, Bounds
 from samovar.engine.clients import Recalled
@@ -493,7 +494,7 @@ def test_a_million_actions_are_looked_through_in_small_steps() -> None:
     works, actions = {}, {}
     for number in range(1, 2001):
         works[number] = Work(TASK, "p", run if number % 500 == 0 else starter, number, b"", ())
-        actions[number] = Action(number, pool, None, TASK.retry, TASK.timeouts)
+        actions[number] = Action(Submit(number, "p"), pool)
     del works[1999], actions[7]  # settled, and settled but not delivered
     found, ask, steps = [], frames.AskActions(1, run="r"), 0
     while True:

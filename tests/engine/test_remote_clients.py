@@ -127,8 +127,8 @@ def test_a_start_that_comes_too_soon_keeps_its_parts(served: Served, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(type(served.engine), "is_slow", property(lambda _: True))
         client.say(PUSHED)
-        (ended,) = client.hear(1)
-        assert ended.failure.code == "SlowDownError"
+        (slow,) = client.hear(1)
+        assert (type(slow), slow.said) == (frames.SlowDown, PUSHED)
     client.say(PUSHED)
     served.turn()
     replica = served.replica()

@@ -33,7 +33,7 @@ class Ends:
     def __init__(self, folder: Path) -> None:
         ours, self.theirs = socket.socketpair()
         ours.setblocking(False)
-        self.link = Link(ours, "e-1")
+        self.link = Link(ours, "e-1", "token")
         self.link.blobs = Blobs(str(folder))
         self.link.handlers = {frames.Answer: self.link.answered, frames.SlowDown: self.link.slow_down}
         self.session = engine_session()

@@ -30,7 +30,7 @@ class Executions:
             self.called(link, frame)
             return
         parent = self._caller(link, frame)
-        if parent is None or self._has_room(link, frame, parent):
+        if parent is None or self._pool_with_room(link, frame, parent):
             link.calls[frame.call] = 0
             self._engine.vault.adopt(frame.blobs, lambda: self._called_apart(link, frame))
 
@@ -43,32 +43,32 @@ class Executions:
 
     def called(self, link: Link, frame: frames.Submit) -> None:
         """A call, whose large values are in their place."""
+        engine = self._engine
         parent = self._caller(link, frame)
         if parent is None:
-            self._engine.discard(frame.blobs)
-            self._engine.send(link, frames.Answer(frame.call, failure=ABORTED))
+            engine.discard(frame.blobs)
+            engine.send(link, frames.Answer(frame.call, failure=ABORTED))
             return
-        if not self._has_room(link, frame, parent):
+        pool = self._pool_with_room(link, frame, parent)
+        if not pool:
             return
         run, declared = parent.run, link.tasks[frame.ref]
-        work = Work(
-            declared, self._engine.pool_for(declared, run, link.homes), run, run.number(), frame.body, frame.blobs
-        )
+        work = Work(declared, pool, run, run.number(), frame.body, frame.blobs)
         work.link = link
         work.call = frame.call
         work.context = parent.context if frame.context is None else frame.context
-        if parent.record is not None and self._engine.scribe is not None:
-            work.record = self._engine.scribe.call(run, parent.record, declared, frame)
+        if parent.record is not None and engine.scribe is not None:
+            work.record = engine.scribe.call(run, parent.record, declared, frame)
             if run.recalled and (known := run.recalled.pop(work.record.id, None)) is not None:
                 if known.failure is not None:
-                    self._engine.scribe.failed(work.record)
-                self._engine.recall.answer(link, work, parent.action, known)
+                    engine.scribe.failed(work.record)
+                engine.recall.answer(link, work, parent.action, known)
                 return
         if frame.cached is not None:
-            self._engine.cache.admit(work, frame.cached)
-        if run.survivors and self._engine.adoption.claim(work, parent.action):
+            engine.cache.admit(work, frame.cached)
+        if run.survivors and engine.adoption.claim(work, parent.action):
             return
-        self._engine.submit(work, parent.action)
+        engine.submit(work, parent.action)
 
     def _caller(self, link: Link, frame: frames.Submit) -> Work | None:
         """Whose attempt makes the call; None: nobody's that counts, or the task is not known."""
@@ -77,13 +77,14 @@ class Executions:
             return None
         return parent
 
-    def _has_room(self, link: Link, frame: frames.Submit, parent: Work) -> bool:
-        """Otherwise the replica is told when to come again."""
+    def _pool_with_room(self, link: Link, frame: frames.Submit, parent: Work) -> str:
+        """Where the call goes; "": there is no room, and the replica is told when to come again."""
         pool = self._engine.pool_for(link.tasks[frame.ref], parent.run, link.homes)
         wait = self._engine.admission(pool, self._engine.turns_of(parent.run), parent.action)
-        if wait:
-            self._engine.send(link, frames.SlowDown(frame, wait))
-        return not wait
+        if not wait:
+            return pool
+        self._engine.send(link, frames.SlowDown(frame, wait))
+        return ""
 
     def withdrawn(self, link: Link, frame: frames.Withdraw) -> None:
         action = link.calls.get(frame.call)
@@ -127,15 +128,11 @@ class Executions:
             self._engine.adoption.finished(link, frame)
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
+        scribe = self._engine.scribe
         work = link.running.get(frame.epoch) or self._engine.adoption.ward(frame.epoch)
-        if (
-            work is not None
-            and work.epoch == frame.epoch
-            and work.record is not None
-            and self._engine.scribe is not None
-        ):
+        if work is not None and work.epoch == frame.epoch and work.record is not None and scribe is not None:
             self._engine.vault.hold_for_journal(frame.blobs)
-            self._engine.scribe.traced(work, work.record, frame)
+            scribe.traced(work, work.record, frame)
         self._engine.discard(frame.blobs)
 
     def logged(self, link: Link, frame: frames.Log) -> None:
