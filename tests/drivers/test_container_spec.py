@@ -89,7 +89,19 @@ def test_a_working_directory_of_the_image_stands():
 
 def test_only_blobs_are_writable_and_only_as_deep_as_needed():
     mounts = asked(Environment("e"), shared=spec.Shared("/engine", "/blobs"))["HostConfig"]["Mounts"]
-    assert {mount["Source"]: mount["ReadOnly"] for mount in mounts} == {"/engine": True, "/blobs": False}
+    assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in mounts] == [
+        ("/engine", spec.SOCKETS, True),
+        ("/blobs", "/blobs", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [("/engine/engine.sock", f"{spec.SOCKETS}/engine.sock"), ("/elsewhere/engine.sock", "/elsewhere/engine.sock")],
+)
+def test_the_engines_socket_is_named_as_the_container_has_it(address, reached):
+    boot = {"SAMOVAR_ENGINE": address, "SAMOVAR_REPLICA": "r"}
+    assert spec.Shared("/engine").reached(boot) == {**boot, "SAMOVAR_ENGINE": reached}
 
 
 def test_the_engines_choice_of_a_network_stands_unless_the_environment_names_one():

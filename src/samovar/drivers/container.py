@@ -96,7 +96,7 @@ class ContainerDriver(Roll["_Replica"]):
         _, user = await self._open()
         self.check_free(replica, environment)
         spec.check(environment, user)
-        variables = {**secrets.as_variables(environment), **boot}
+        variables = {**secrets.as_variables(environment), **self._shared.reached(boot)}
         files = secrets.as_files(environment)
         name = f"samovar-{self.id}-{next(self._numbers)}"
         try:

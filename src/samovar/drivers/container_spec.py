@@ -31,6 +31,8 @@ FOLDER = (
 HOME = "/home/samovar"
 CODE = "/opt/samovar-code"
 """Where a container has what a service has unpacked: the path of that may lead through a home that is closed there."""
+SOCKETS = "/opt/samovar-engine"
+"""Where it has the folder with the engine's socket, for the same reason."""
 PIDS = 512
 """Processes and threads of a replica whose environment names no bound."""
 TMP_BYTES = 1 << 30
@@ -104,10 +106,17 @@ class Image:
 
 @dataclass(frozen=True)
 class Shared:
-    """Folders of the engine that replicas reach under the same path."""
+    """Folders of the engine that replicas reach."""
 
-    folder: str = ""  # with the engine's socket; read-only
-    blobs: str = ""
+    folder: str = ""  # with the engine's socket; read-only, at SOCKETS
+    blobs: str = ""  # at the same path
+
+    def reached(self, boot: Mapping[str, str]) -> dict[str, str]:
+        """The variables of a replica's start, with the engine's socket where a container has it."""
+        address = boot.get("SAMOVAR_ENGINE", "")
+        if not self.folder or os.path.dirname(address) != self.folder:
+            return dict(boot)
+        return {**boot, "SAMOVAR_ENGINE": f"{SOCKETS}/{os.path.basename(address)}"}
 
 
 class File(NamedTuple):
@@ -147,7 +156,8 @@ def config(environment: Environment, image: Image, user: User, shared: Shared, f
     """All but the labels and the command."""
     limits = environment.limits
     mounts = [_bind(file.here, file.there, not file.writable) for file in files]
-    mounts += [_bind(path, path, True) for path in (*code(environment.bundle), *filter(None, [shared.folder]))]
+    mounts += [_bind(path, path, True) for path in code(environment.bundle)]
+    mounts += [_bind(path, SOCKETS, True) for path in filter(None, [shared.folder])]
     mounts += [_bind(path, path, False) for path in filter(None, [shared.blobs])]
     mounts += [_bind(path, CODE, True) for path in filter(None, [environment.bundle.folder])]
     host: dict[str, Any] = {

@@ -14,7 +14,7 @@ import pytest
 from samovar.drivers import container
 from samovar.drivers.container import ContainerDriver
 from samovar.drivers.container_api import replicas
-from samovar.drivers.container_spec import Shared
+from samovar.drivers.container_spec import SOCKETS, Shared
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import dockerapi
 from samovar.model import Bundle, Environment, Exit, Limits, SecretSpec
@@ -344,7 +344,7 @@ def test_the_engines_socket_is_reached_without_a_network_and_blobs_are_shared(tm
     blobs.mkdir(0o700)
     program = (
         "import socket\n"
-        f"engine = socket.socket(socket.AF_UNIX)\nengine.connect({str(folder / 'socket')!r})\n"
+        f"engine = socket.socket(socket.AF_UNIX)\nengine.connect({SOCKETS + '/socket'!r})\n"
         f"open({str(blobs / 'blob')!r}, 'w').write(engine.recv(100).decode())"
     )
 
