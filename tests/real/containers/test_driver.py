@@ -18,6 +18,7 @@ from samovar.drivers.container_spec import SOCKETS, Shared
 from samovar.errors import ImageBuildError, ReplicaStartError
 from samovar.images import dockerapi
 from samovar.model import Bundle, Environment, Exit, Limits, SecretSpec
+from tests.conformance.driver.worlds import container as container_world
 
 from .replicas import ALONE, ended, output, run, soon, world
 
@@ -400,6 +401,26 @@ def test_nothing_of_a_replica_stays_in_the_private_folder(engine, monkeypatch):
             await soon(here.driver.stop("r", 0))
             assert [path.name for path in folder.iterdir()] == ["lock"]
         assert not folder.exists()
+
+    run(test())
+
+
+def test_with_a_home_its_output_is_all_that_it_can_write_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY", "s3cret")
+    program = (
+        "import os\n"
+        "for name in sorted(os.listdir('/run/samovar')) + ['new']:\n"
+        "    try: open(f'/run/samovar/{name}', 'a').close()\n"
+        "    except OSError: continue\n"
+        "    print(name)"
+    )
+
+    async def test():
+        here = container_world(program, home=tmp_path / "home")
+        secret = SecretSpec("KEY_FILE", "key", "/keys")
+        await here.driver.start("r", Environment("e", secrets=(secret,), network="none"), {})
+        assert (await soon(here.driver.wait("r"))).output.split() == ["life", "output"]
+        await here.driver.close()
 
     run(test())
 
