@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from samovar import errors
 from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
+from samovar.engine.figures import Figures
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
 from samovar.engine.pulse import Pulse
@@ -42,6 +43,8 @@ class Crew:
         self._expected: set[str] = set()  # replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
         self._reasons: dict[str, str] = {}  # why a replica had to end
+        self._starting: dict[str, float] = {}  # since when, by the monotonic clock
+        self._dismissed: set[str] = set()  # replicas that have been told to end, and are at no fault
         self._pulse = Pulse(self._heard)
 
     @property
@@ -53,6 +56,15 @@ class Crew:
         """With a note where a task keeps its replica from answering."""
         stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
         return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
+
+    def vitals(self) -> dict[str, tuple[int, float]]:
+        """By pool: the bytes of memory that its replicas have together, and for how many seconds the event loop of one
+        has not answered, at most."""
+        found: dict[str, tuple[int, float]] = {}
+        for replica, link in self.links.items():
+            memory, lag = found.get(pool := pool_of(replica), (0, 0.0))
+            found[pool] = memory + link.rss, max(lag, link.lag)
+        return found
 
     def describe(self, replicas: list[ReplicaStats], works: dict[int, Work]) -> list[ReplicaStats]:
         """With what is known from their own words, and what they run."""
@@ -82,6 +94,7 @@ class Crew:
     def start(self, command: StartReplica) -> None:
         replica = command.replica
         self._kept.add(replica)
+        self._starting[replica] = time.monotonic()
         self._expected.add(replica)
         token = self._succession.token(replica)
         boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
@@ -91,6 +104,8 @@ class Crew:
     def stop(self, command: StopReplica) -> None:
         if command.reason:
             self._reasons[command.replica] = command.reason
+        else:
+            self._dismissed.add(command.replica)
         self._engine.note(pool_of(command.replica), Change.STOPPING, command.replica, command.reason)
         self._keeper.stop(command.replica, command.grace)
 
@@ -125,10 +140,13 @@ class Crew:
 
     def ready(self, link: Link, frame: frames.Ready) -> None:
         link.is_ready = True
+        if (began := self._starting.pop(link.replica, None)) is not None:
+            self._figures(link.replica).starts.add(time.monotonic() - began)
         self._engine.note(pool_of(link.replica), Change.READY, link.replica)
         self._engine.handle(ReplicaReady(link.replica))
 
     def cannot_import(self, link: Link, frame: frames.Unfit) -> None:
+        self._has_failed_to_start(link.replica)
         self._engine.handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
 
     def beat(self, link: Link, frame: frames.Beat) -> None:
@@ -154,6 +172,7 @@ class Crew:
     # what the keeper tells
 
     def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
+        self._has_failed_to_start(replica)
         self._forget(replica)
         failure = Failure(error.kind, error.code, str(error), worker=replica)
         self._engine.handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
@@ -164,6 +183,7 @@ class Crew:
         if link is not None:
             self._engine.hub.drain(link)
         self._engine.adoption.gone(replica)
+        self._count_end(replica, how)
         self._forget(replica)
         failure = self._why(environment, replica, how)
         self._engine.note(pool_of(replica), Change.LOST, replica, failure.message)
@@ -174,6 +194,30 @@ class Crew:
         self._kept.discard(replica)
         self.links.pop(replica, None)
         self._expected.discard(replica)
+        self._dismissed.discard(replica)
+        self._starting.pop(replica, None)
+
+    def _figures(self, replica: str) -> Figures:
+        """Those of nobody, where its pool is forgotten already."""
+        return self._engine.figures.of.get(pool_of(replica)) or Figures()
+
+    def _has_failed_to_start(self, replica: str) -> None:
+        """Its end, which follows, is no loss."""
+        self._dismissed.add(replica)
+        self._figures(replica).failed_starts += 1
+
+    def _count_end(self, replica: str, how: Exit) -> None:
+        figures = self._figures(replica)
+        if how.out_of_memory:
+            figures.out_of_memory += 1
+        if replica in self._dismissed:
+            return
+        if replica in self._starting:
+            figures.failed_starts += 1
+        elif replica in self._reasons:
+            figures.losses["silent"] += 1
+        else:
+            figures.losses["out of memory" if how.out_of_memory else "crashed"] += 1
 
     def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
         text = f"replica {replica} of environment '{environment.name}'"

@@ -35,6 +35,7 @@ from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew, pool_of
 from samovar.engine.executions import Executions
+from samovar.engine.figures import Ledgers
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
@@ -47,7 +48,7 @@ from samovar.engine.survey import Survey
 from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import RUNNING, Environment, Phase, TaskSpec
+from samovar.model import RUNNING, SUCCEEDED, Environment, Phase, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
@@ -105,6 +106,8 @@ class Engine:
         self.survey = Survey(self, self._pools, self._works)
         self.stats = self.survey.pools
         self.environments: dict[str, Environment] = {}  # by pool
+        self.figures = Ledgers()
+        self.now = 0.0  # of the last event, by the monotonic clock
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
         self._turns = 0
@@ -153,6 +156,7 @@ class Engine:
             self.cache.admit(work, called.cached)
         self.enter(work)
         if self.admission(pool, run.client):
+            self.figures.of[pool].refused += 1
             self._lobby.add(work)
         else:
             self._begin(work)
@@ -203,7 +207,8 @@ class Engine:
 
     def handle(self, event: Event) -> None:
         carry_out = self._carry_out
-        for command in self._pools.handle(event, time.monotonic()):
+        self.now = now = time.monotonic()
+        for command in self._pools.handle(event, now):
             carry_out[type(command)](command)
 
     def flush(self) -> None:
@@ -329,6 +334,7 @@ class Engine:
 
     def _open(self, name: str, environment: Environment) -> None:
         self.environments[name] = environment
+        self.figures.open(name, environment.name)
         if self.scribe is not None:
             self.scribe.opened(name, environment)
         self.handle(OpenPool(name, environment.settings))
@@ -369,6 +375,11 @@ class Engine:
         work = self._works[command.action]
         work.epoch = command.epoch
         work.phase = RUNNING
+        work.since = self.now
+        figures = self.figures.of[work.pool]
+        figures.waited(self.now - self._pools.actions[command.action].queued_at)
+        if command.cold:
+            figures.cold += 1
         if work.link is None:
             work.run.starter.running()
         record = work.record
@@ -403,6 +414,11 @@ class Engine:
         work = self._works[command.action]
         work.phase = command.phase
         work.epoch = 0
+        figures = self.figures.of[work.pool]
+        if command.phase is SUCCEEDED:
+            figures.succeeded += 1
+        else:
+            figures.settled[command.phase.value] += 1
         if command.failure is not None:
             work.failure = command.failure
             self.discard(work.result_blobs)
@@ -444,10 +460,16 @@ class Engine:
 
     def _close_pool(self, command: ClosePool) -> None:
         del self.environments[command.pool]
+        self.figures.close(command.pool)
         self.note(command.pool, Change.CLOSED, reason="it was drained, and all that it had to do is done")
 
     def _retried(self, command: Retried) -> None:
         work = self._works[command.action]
+        figures = self.figures.of[work.pool]
+        if command.failure.kind == "system":
+            figures.attempts_lost += 1
+        else:
+            figures.retries += 1
         if work.record is not None and self.scribe is not None:
             self.scribe.retried(work, work.record, command.failure)
 

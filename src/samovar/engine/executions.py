@@ -12,6 +12,7 @@ from samovar.core.actions import ABORTED
 from samovar.core.messages import Abort, Finished
 from samovar.engine.links import Link
 from samovar.engine.work import Work
+from samovar.model import Failure
 from samovar.wire import frames
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Executions:
         wait = self._engine.admission(pool, self._engine.turns_of(parent.run), parent.action)
         if not wait:
             return pool
+        self._engine.figures.of[pool].refused += 1
         self._engine.send(link, frames.SlowDown(frame, wait))
         return ""
 
@@ -118,14 +120,25 @@ class Executions:
             work.result_blobs = frame.blobs
         else:
             self._engine.discard(frame.blobs)
-        self._engine.handle(Finished(frame.epoch))
+        self._ended(work, frame, None)
 
     def failed(self, link: Link, frame: frames.Failed) -> None:
         link.outcomes += 1
-        if link.running.pop(frame.epoch, None) is not None:
-            self._engine.handle(Finished(frame.epoch, frame.failure))
-        else:
-            self._engine.adoption.finished(link, frame)
+        work = link.running.pop(frame.epoch, None)
+        if work is None:
+            return self._engine.adoption.finished(link, frame)
+        if frame.failure.code == "OOMError":
+            self._engine.figures.of[work.pool].out_of_memory += 1
+        self._ended(work, frame, frame.failure)
+
+    def _ended(self, work: Work, frame: frames.Done | frames.Failed, failure: Failure | None) -> None:
+        """An attempt is over. Its next one may begin at once, in the same event."""
+        engine, since = self._engine, work.since
+        figures = engine.figures.of[work.pool]
+        engine.handle(Finished(frame.epoch, failure))
+        if since and frame.ran:
+            figures.ran(frame.ran)
+            figures.dispatched(max(0.0, engine.now - since - frame.ran))
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
         scribe = self._engine.scribe

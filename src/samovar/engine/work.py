@@ -61,6 +61,7 @@ class Work:
         "result",
         "result_blobs",
         "run",
+        "since",
         "task",
     )
 
@@ -78,6 +79,7 @@ class Work:
         self.link: Link | None = None  # the replica that asked for it; None: whoever started the run
         self.call = 0
         self.epoch = 0  # the attempt that counts
+        self.since = 0.0  # when it was assigned, by the monotonic clock; 0.0: by another engine
         self.result = b""
         self.result_blobs: tuple[str, ...] = ()
         self.phase = QUEUED

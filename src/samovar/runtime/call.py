@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import sys
 import traceback
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -79,29 +80,31 @@ class Calls:
         return found
 
     async def _run_async(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
+        began = perf_counter()
         current.set(execution)
         try:
             inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
             value = await task.fn(**inputs)
-            done = self._done(task, frame, value)
+            done = self._done(task, frame, value, began)
         except BaseException as error:
-            done = frames.Failed(frame.epoch, self._failure(error))
+            done = frames.Failed(frame.epoch, self._failure(error), _since(began))
         self._end(execution, done)
         if frame.blobs:
             self._link.flush()  # now: giving back the memory of large inputs takes a while
 
     def _run_sync(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
+        began = perf_counter()
         token = current.set(execution)
         try:
             inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
-            done = self._done(task, frame, task.fn(**inputs))
+            done = self._done(task, frame, task.fn(**inputs), began)
         except BaseException as error:
-            done = frames.Failed(frame.epoch, self._failure(error))
+            done = frames.Failed(frame.epoch, self._failure(error), _since(began))
         finally:
             current.reset(token)
         self._end(execution, done)
 
-    def _done(self, task: Task[Any, Any], frame: frames.Run, value: Any) -> frames.Done | frames.Failed:
+    def _done(self, task: Task[Any, Any], frame: frames.Run, value: Any, began: float) -> frames.Done | frames.Failed:
         task.check_output(value)
         try:
             body, blobs = payload.encode(
@@ -113,7 +116,7 @@ class Calls:
             raise errors.RuntimeDataValidationError(
                 f"the result of task '{frame.task}' ({type(value).__name__}) cannot be pickled: {error}"
             ) from error
-        return frames.Done(frame.epoch, body, blobs)
+        return frames.Done(frame.epoch, body, blobs, perf_counter() - began)
 
     def _end(self, execution: Execution, done: Any) -> None:
         if execution.extra:
@@ -134,6 +137,10 @@ class Calls:
         if isinstance(error, MemoryError):
             error = _out_of_memory(error)
         return payload.failure_of(error, text, self._link.replica)
+
+
+def _since(began: float) -> float:
+    return perf_counter() - began
 
 
 def _out_of_memory(error: MemoryError) -> BaseException:

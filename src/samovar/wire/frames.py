@@ -126,11 +126,12 @@ class Withdraw(_Frame, frozen=True, tag="withdraw"):
 
 
 class Done(_Frame, frozen=True, tag="done"):
-    """The execution returned."""
+    """The execution returned. ``ran``: the seconds that the task took, decoding and encoding included."""
 
     epoch: int
     body: bytes
     blobs: tuple[str, ...] = ()
+    ran: float = 0.0
 
 
 class Failed(_Frame, frozen=True, tag="failed"):
@@ -138,6 +139,7 @@ class Failed(_Frame, frozen=True, tag="failed"):
 
     epoch: int
     failure: Failure
+    ran: float = 0.0  # 0.0: it has not
 
 
 class Traced(_Frame, frozen=True, tag="traced"):
