@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from samovar.core.messages import Tick
 from samovar.core.pools import Bounds
+from samovar.engine.executions import SAY_AGAIN
 from samovar.engine.figures import ENVIRONMENTS, OTHERS, SECONDS, Histogram, Ledgers, Reading
 from samovar.engine.work import Called, Run
-from samovar.model import Exit, Failure, Retry
+from samovar.model import Blockage, Exit, Failure, Retry
 from samovar.wire import frames
 from samovar.wire.session import replica_session
 
@@ -185,3 +187,62 @@ def test_ticks_are_samples_of_turns(talk: Talk) -> None:
     talk.engine.figures.ticked(0.002, 0.0002)
     ledgers = talk.engine.figures
     assert (ledgers.turn_waits.read().total, ledgers.ticks.read().total) == (0.002, 0.0002)
+
+
+def block(talk: Talk, replica: Any, epoch: int, seconds: float = 2.1) -> None:
+    replica.say(frames.Blocked(epoch, seconds, "  File e.py, line 3, in f"))
+    talk.engine.hub.handle(talk.engine.hub.poll(1))
+
+
+def test_a_blocked_loop_is_named_counted_and_said_once_in_a_while(talk: Talk) -> None:
+    start(talk.engine, "r1")
+    replica = talk.replica()
+    _, run = hear(replica, 2)
+    block(talk, replica, run.epoch)
+    name = talk.keeper.boots[-1]["SAMOVAR_REPLICA"]
+    (said,) = talk.keeper.said
+    assert said.startswith(f"task e.f (e.f r1-1) on replica {name} has blocked its event loop for 2.1 s: await")
+    assert said.endswith("it stands in\n  File e.py, line 3, in f")
+    block(talk, replica, run.epoch)
+    assert len(talk.keeper.said) == 1
+    talk.engine.now += SAY_AGAIN
+    block(talk, replica, run.epoch)
+    assert len(talk.keeper.said) == 2
+    assert read(talk).blockages == 3
+
+
+def test_a_blockage_is_shown_until_the_loop_turns_again(talk: Talk) -> None:
+    start(talk.engine, "r1")
+    replica = talk.replica()
+    _, run = hear(replica, 2)
+    block(talk, replica, run.epoch)
+    (shown,) = talk.engine.survey.replicas()
+    assert shown.blockage == Blockage("e.f", "e.f r1-1", 2.1, "  File e.py, line 3, in f")
+    assert shown.lag == 2.1
+    replica.say(frames.Beat(1, 3.1))
+    talk.engine.hub.handle(talk.engine.hub.poll(1))
+    (pool,) = talk.engine.survey.pools()
+    assert pool.note == f"task e.f has blocked the event loop of {shown.name} for 3 s"
+    replica.say(frames.Beat(1, 0.001))
+    talk.engine.hub.handle(talk.engine.hub.poll(1))
+    assert talk.engine.survey.replicas()[0].blockage is None
+    assert talk.engine.survey.pools()[0].note == ""
+
+
+def test_code_of_no_task_may_block_too(talk: Talk) -> None:
+    start(talk.engine, "r1")
+    replica = talk.replica()
+    hear(replica, 2)
+    block(talk, replica, 0)
+    assert talk.keeper.said[0].startswith("code that no task has started on replica e@")
+    assert "code of no task" in talk.engine.survey.pools()[0].note
+
+
+def test_tasks_without_end_are_forgotten_in_their_turn(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samovar.engine.executions._MOST_TOLD", 1)
+    start(talk.engine, "r1")
+    replica = talk.replica()
+    _, run = hear(replica, 2)
+    for epoch in (run.epoch, 0, run.epoch):
+        block(talk, replica, epoch)
+    assert len(talk.keeper.said) == 3

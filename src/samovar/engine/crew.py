@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from samovar.engine.engine import Engine
     from samovar.engine.work import Work
 
-STALLED = 2.0  # seconds for which an event loop has not answered
+PATIENCE = 1.0
+"""Seconds that a task may keep the event loop of its replica, before that is said."""
 
 _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 
@@ -46,6 +47,7 @@ class Crew:
         self._starting: dict[str, float] = {}  # since when, by the monotonic clock
         self._dismissed: set[str] = set()  # replicas that have been told to end, and are at no fault
         self._pulse = Pulse(self._heard)
+        self.patience = PATIENCE
 
     @property
     def is_busy(self) -> bool:
@@ -54,8 +56,8 @@ class Crew:
 
     def annotate(self, pools: list[PoolStats]) -> list[PoolStats]:
         """With a note where a task keeps its replica from answering."""
-        stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
-        return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
+        notes = {pool_of(link.replica): _note(link) for link in self.links.values() if link.blockage is not None}
+        return [pool._replace(note=notes[pool.name]) if pool.name in notes else pool for pool in pools]
 
     def vitals(self) -> dict[str, tuple[int, float]]:
         """By pool: the bytes of memory that its replicas have together, and for how many seconds the event loop of one
@@ -75,7 +77,8 @@ class Crew:
         link = self.links.get(replica.name)
         if link is None:
             return replica._replace(runs=runs)
-        return replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
+        described = replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
+        return described._replace(blockage=link.blockage)
 
     def expect(self, survivors: Mapping[str, Environment]) -> None:
         """Another engine has started these, and they may be there."""
@@ -136,12 +139,12 @@ class Crew:
         link.is_bounded = environment.limits.memory is not None
         engine = self._engine
         outlive = self._succession.outlive
-        engine.send(link, frames.Welcome(environment.bundle, engine.blobs, engine.keeps_runs, outlive))
+        engine.send(link, frames.Welcome(environment.bundle, engine.blobs, engine.keeps_runs, outlive, self.patience))
 
     def ready(self, link: Link, frame: frames.Ready) -> None:
         link.is_ready = True
         if (began := self._starting.pop(link.replica, None)) is not None:
-            self._figures(link.replica).starts.add(time.monotonic() - began)
+            self.figures(link.replica).starts.add(time.monotonic() - began)
         self._engine.note(pool_of(link.replica), Change.READY, link.replica)
         self._engine.handle(ReplicaReady(link.replica))
 
@@ -151,6 +154,9 @@ class Crew:
 
     def beat(self, link: Link, frame: frames.Beat) -> None:
         link.lag, link.rss = frame.lag, frame.rss
+        if link.blockage is not None:
+            goes_on = frame.lag >= link.blockage.seconds
+            link.blockage = link.blockage._replace(seconds=frame.lag) if goes_on else None
         link.heard_at = time.monotonic()
         self._heard(link)
 
@@ -197,17 +203,17 @@ class Crew:
         self._dismissed.discard(replica)
         self._starting.pop(replica, None)
 
-    def _figures(self, replica: str) -> Figures:
+    def figures(self, replica: str) -> Figures:
         """Those of nobody, where its pool is forgotten already."""
         return self._engine.figures.of.get(pool_of(replica)) or Figures()
 
     def _has_failed_to_start(self, replica: str) -> None:
         """Its end, which follows, is no loss."""
         self._dismissed.add(replica)
-        self._figures(replica).failed_starts += 1
+        self.figures(replica).failed_starts += 1
 
     def _count_end(self, replica: str, how: Exit) -> None:
-        figures = self._figures(replica)
+        figures = self.figures(replica)
         if how.out_of_memory:
             figures.out_of_memory += 1
         if replica in self._dismissed:
@@ -240,8 +246,10 @@ def pool_of(replica: str) -> str:
     return replica.rpartition("-")[0]
 
 
-def _stalled(link: Link) -> str:
-    return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"
+def _note(link: Link) -> str:
+    assert link.blockage is not None
+    who = f"task {link.blockage.task}" if link.blockage.task else "code of no task"
+    return f"{who} has blocked the event loop of {link.replica} for {link.blockage.seconds:.0f} s"
 
 
 def _listed(names: list[str]) -> str:

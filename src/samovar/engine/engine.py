@@ -98,6 +98,7 @@ class Engine:
         self.adoption = Adoption(self, self.scribe)
         self.vault = Vault(keeper, blobs, memory.cellar)
         self.discard = self.vault.discard
+        self.say = keeper.say
         self.cache = Cache(self, keeper, self.vault, memory.open_scribe)
         self.recall = Recall(self, keeper, self.vault)
         self._pools = Pools(bounds, succession.era)
@@ -122,6 +123,7 @@ class Engine:
             frames.Log: said.logged,
             frames.Traced: said.traced,
             frames.Beat: self.crew.beat,
+            frames.Blocked: said.blocked,
             frames.Ready: self.crew.ready,
             frames.Unfit: self.crew.cannot_import,
         }

@@ -159,9 +159,13 @@ class Run:
 
 
 class Logbook(Protocol):
-    """Keeps what tasks print; both methods are called in a turn, and neither waits."""
+    """Keeps what tasks print; every method is called in a turn, and none waits."""
 
     def put(self, work: Work, stream: str, text: str) -> None: ...
+
+    def put_shared(self, run: str, stream: str, text: str) -> None:
+        """Text of one of the run's actions, or of another run's, and nobody knows which."""
+        ...
 
     def ended(self, run: str) -> None:
         """Nothing follows of this run."""
@@ -172,6 +176,9 @@ class NoLogbook:
     """A logbook of whoever keeps none."""
 
     def put(self, work: Work, stream: str, text: str) -> None:
+        return None
+
+    def put_shared(self, run: str, stream: str, text: str) -> None:
         return None
 
     def ended(self, run: str) -> None:

@@ -55,6 +55,7 @@ class Station:
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report, places.register)
         bounds = Bounds(settings.lease, settings.max_queued)
         self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
+        self.engine.crew.patience = settings.loop_patience
         self.helm.on_tick = self.engine.figures.ticked
         self.helm.start(self.engine)
 

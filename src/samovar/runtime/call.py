@@ -12,6 +12,7 @@ from typing import Any
 
 from samovar import errors
 from samovar.runtime import capture
+from samovar.runtime.descriptors import Descriptors
 from samovar.runtime.link import Link
 from samovar.runtime.threads import Threads
 from samovar.sdk import bundle
@@ -19,6 +20,9 @@ from samovar.sdk.context import current
 from samovar.sdk.controller import Execution
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
+
+SHARED = -1
+"""In place of an epoch: several executions were at work, and any of them may have written it."""
 
 
 class Calls:
@@ -30,13 +34,22 @@ class Calls:
         self._threads = Threads()
         self._tasks: dict[tuple[str, str], Task[Any, Any]] = {}
         self._running: dict[int, asyncio.Task[None] | None] = {}  # by epoch; None: in a thread
+        self.descriptors: Descriptors | None = None  # where they can be read
 
     def alone(self) -> int:
-        """The epoch of the only execution, 0 when there are none or several."""
-        return next(iter(self._running)) if len(self._running) == 1 else 0
+        """The epoch of the only execution that is at work; 0: there is none; ``SHARED``: there are several.
+
+        One that waits for what it has called is not at work, where another is.
+        """
+        running = set(self._running.copy())
+        if len(running) > 1:
+            running = running - self._link.callers() or running
+        return SHARED if len(running) > 1 else next(iter(running), 0)
 
     def run(self, frame: frames.Run) -> None:
         epoch = frame.epoch
+        if self._running and self.descriptors is not None:
+            self.descriptors.look()  # what was written before may still have one author
         if self._link.estate is not None:
             self._link.estate.runs[epoch] = frame
         execution = Execution(self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context)
@@ -121,14 +134,19 @@ class Calls:
     def _end(self, execution: Execution, done: Any) -> None:
         if execution.extra:
             capture.finish(execution, self.write)
+        if self.descriptors is not None:
+            self.descriptors.look(ends=True)
         if execution.traces is not None:
             self._link.past.pop(execution.epoch, None)
         self._running.pop(execution.epoch, None)
         self._link.send(done)
 
     def write(self, epoch: int, stream: str, text: str) -> None:
-        if not self._link.is_full:
-            self._link.send(frames.Log(epoch, stream, text))
+        if self._link.is_full:
+            return
+        if epoch == SHARED:
+            epoch, stream = 0, frames.SHARED_STREAM
+        self._link.send(frames.Log(epoch, stream, text))
 
     def _failure(self, error: BaseException) -> Any:
         trace = user_frames(error.__traceback__)

@@ -154,11 +154,18 @@ class Traced(_Frame, frozen=True, tag="traced"):
     failure: Failure | None = None
 
 
+SHARED_STREAM = "shared"
+"""Of text that any of several executions may have written."""
+
+ENGINE_STREAM = "samovar"
+"""Of what samovar itself says among a task's lines."""
+
+
 class Log(_Frame, frozen=True, tag="log"):
-    """Text that an execution wrote; epoch 0: written outside of any."""
+    """Text that an execution wrote; epoch 0: written outside of any, or it is not known by which."""
 
     epoch: int
-    stream: str  # "stdout" | "stderr"
+    stream: str  # "stdout" | "stderr" | "output", past Python | SHARED_STREAM
     text: str
 
 
@@ -169,6 +176,17 @@ class Beat(_Frame, frozen=True, tag="beat"):
     lag: float
 
 
+class Blocked(_Frame, frozen=True, tag="blocked"):
+    """The event loop has not turned for ``seconds``, and still does not. Told once, however long it goes on.
+
+    ``epoch``: whose code it runs; 0: nobody's. ``stack``: where that stands, as text.
+    """
+
+    epoch: int
+    seconds: float
+    stack: str
+
+
 # engine → replica
 
 
@@ -176,13 +194,15 @@ class Welcome(_Frame, frozen=True, tag="welcome"):
     """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie.
 
     ``keeps_traces``: traced calls are written down. ``outlive``: for how many seconds the replica is to look for the
-    next engine when this one has gone. 0: it ends.
+    next engine when this one has gone. 0: it ends. ``patience``: seconds that a turn of its event loop may take, from
+    which on it is ``Blocked``.
     """
 
     bundle: Bundle
     blobs: str
     keeps_traces: bool = False
     outlive: float = 0.0
+    patience: float = 1.0
 
 
 class Refuse(_Frame, frozen=True, tag="refuse"):
@@ -503,7 +523,9 @@ class Controlled(_Frame, frozen=True, tag="controlled"):
     problem: str = ""
 
 
-FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
+FromReplica = (
+    Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat | Blocked
+)
 FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown | Committed
 FromClient = (
     Join
