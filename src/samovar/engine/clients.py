@@ -221,7 +221,7 @@ class Clients:
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = RemoteStarter(self, frame.name, task.name, (link, frame.call))
-        run = Run(frame.name, frame.context, starter, frame.caching)
+        run = Run(frame.name, frame.context, starter, frame.caching, frame.trace)
         run.client = link.turns
         if wait := self._wait(task, run, link):
             self._engine.send(link, frames.SlowDown(frame, wait))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from samovar.core.actions import Action
 from samovar.core.messages import (
     Abort,
     Assign,
@@ -43,6 +44,7 @@ from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
+from samovar.engine.spans import Sees
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
 from samovar.engine.vault import Cellar, Vault
@@ -56,6 +58,14 @@ OnLog = Callable[[str, str, str], None]  # label, stream, text
 
 def _nobody() -> Scribe | None:
     return None
+
+
+def _after(look: Callable[[Any], None], carry_out: Callable[[Any], None]) -> Callable[[Any], None]:
+    def both(command: Any) -> None:
+        look(command)
+        carry_out(command)
+
+    return both
 
 
 class Remembers(NamedTuple):
@@ -204,6 +214,11 @@ class Engine:
     def is_busy(self) -> bool:
         """Whether any replica executes anything."""
         return self.crew.is_busy
+
+    def observe(self, see: Callable[[Mapping[int, Work], Mapping[int, Action]], Sees]) -> None:
+        """From here on let somebody see commands. ``see`` is given what they are about."""
+        for command, look in see(self._works, self._pools.actions).items():
+            self._carry_out[command] = _after(look, self._carry_out[command])
 
     # events
 
@@ -406,6 +421,7 @@ class Engine:
             work.context,
             (),
             record.origin if record is not None else None,
+            work.trace,
         )
         if recalls and self.scribe is not None:
             self.recall.before(self.scribe, work, link, frame)

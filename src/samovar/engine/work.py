@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from samovar.engine.links import Link
     from samovar.engine.scribe import Record
     from samovar.entries import Settled
+    from samovar.traceparent import Traceparent
 
 
 class Outcome:
@@ -63,6 +64,7 @@ class Work:
         "run",
         "since",
         "task",
+        "trace",
     )
 
     def __init__(self, task: TaskSpec, pool: str, run: Run, number: int, body: bytes, blobs: tuple[str, ...]) -> None:
@@ -85,6 +87,7 @@ class Work:
         self.phase = QUEUED
         self.failure: Failure | None = None
         self.record: Record | None = None  # where a journal is kept
+        self.trace = ""  # the span of the attempt, where the engine is traced
 
     @property
     def id(self) -> str:
@@ -131,11 +134,17 @@ class Run:
         "survivors",
         "taken",
         "task",
+        "top",
+        "trace",
         "turns",
     )
 
-    def __init__(self, name: str, context: dict[str, str] | None, starter: Starter, caching: Caching = "") -> None:
+    def __init__(
+        self, name: str, context: dict[str, str] | None, starter: Starter, caching: Caching = "", trace: str = ""
+    ) -> None:
         self.name = name
+        self.trace = trace  # the span that it was started in; "": in none
+        self.top: Traceparent | None = None  # what its first action is below, where the engine is traced
         self.caching = caching
         self.task: TaskSpec | None = None  # the first one
         self.context = context

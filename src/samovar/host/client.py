@@ -395,7 +395,15 @@ class RemoteEngine:
             known = self._refs[id(called.task)] = (len(self._refs) + 1, called.task)
             self._send(frames.Declare(known[0], called.task))
         return frames.Start(
-            call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
+            call,
+            known[0],
+            run.name,
+            called.body,
+            called.blobs,
+            run.context,
+            called.cached,
+            run.caching,
+            run.trace,
         )
 
     def _has(self, blobs: tuple[str, ...]) -> bool:

@@ -22,6 +22,7 @@ class EmbeddedHost(Host):
     def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
         self._notebook = Notebook(report)
         self.station = station = Station(report, on_log, Places(), driver, self._notebook.remembers)
+        station.trace(report)
         super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
 
     def attach(self, name: str) -> Handle:

@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import Any, Protocol
 
-from samovar import collector, errors
+from samovar import collector, errors, traceparent
 from samovar.engine.engine import OnLog
 from samovar.engine.helm import Awaited, Driven, Helm
 from samovar.engine.turn import Turn
@@ -96,7 +96,7 @@ class Host(abc.ABC):
         cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
-        run = Run(handle.name, context, handle, caching)
+        run = Run(handle.name, context, handle, caching, traceparent.current())
         if not self.helm.is_taken:
             self.turn.keep_signals()
         if task.environment.depends_on and task not in self._prepared:

@@ -52,6 +52,7 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         where = config.journal()
         memory = Memory(where, say) if where else None
         station = _station(say, report, driver, memory)
+        station.trace(say)
         office = Office(station, memory, say)
         ending = _Ending()
         clients = station.engine.clients

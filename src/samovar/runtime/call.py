@@ -10,7 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from samovar import errors
+from samovar import errors, traceparent
 from samovar.runtime import capture
 from samovar.runtime.descriptors import Descriptors
 from samovar.runtime.link import Link
@@ -95,6 +95,8 @@ class Calls:
     async def _run_async(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
         began = perf_counter()
         current.set(execution)
+        if frame.trace:
+            traceparent.enter(frame.trace)
         try:
             inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
             value = await task.fn(**inputs)
@@ -108,6 +110,7 @@ class Calls:
     def _run_sync(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
         began = perf_counter()
         token = current.set(execution)
+        leave = traceparent.enter(frame.trace) if frame.trace else None
         try:
             inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
             done = self._done(task, frame, task.fn(**inputs), began)
@@ -115,6 +118,8 @@ class Calls:
             done = frames.Failed(frame.epoch, self._failure(error), _since(began))
         finally:
             current.reset(token)
+            if leave is not None:
+                leave()
         self._end(execution, done)
 
     def _done(self, task: Task[Any, Any], frame: frames.Run, value: Any, began: float) -> frames.Done | frames.Failed:

@@ -236,6 +236,7 @@ class Run(_Frame, frozen=True, tag="run"):
     context: dict[str, str] | None = None
     past: tuple[Past, ...] = ()
     origin: Origin | None = None  # where a journal is kept
+    trace: str = ""  # the span of this attempt, where the engine is traced
 
 
 class Committed(_Frame, frozen=True, tag="committed"):
@@ -300,6 +301,7 @@ class Start(_Frame, frozen=True, tag="start"):
     context: dict[str, str] | None = None
     cached: CacheCall | None = None
     caching: Caching = ""
+    trace: str = ""  # the span that it is started in, as ``samovar.traceparent`` has it
 
 
 class Prepare(_Frame, frozen=True, tag="prepare"):
