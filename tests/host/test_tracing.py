@@ -136,29 +136,40 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...
 
 
-def test_a_collector_receives_what_the_variables_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """The endpoint of a receiver, and what it gets."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    server.received = received = []  # type: ignore[attr-defined]
+    received: list[tuple[str, bytes]] = []
+    server.received = received  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "kitchen")
-    with host_with(None, monkeypatch) as said:
-        samovar.run(traced.parent, 2).wait()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def spans_of(received: list[tuple[str, bytes]]) -> Iterator[Any]:
+    for _, body in received:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                yield from scope.spans
+
+
+def test_a_collector_receives_what_the_variables_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collector() as (endpoint, received):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "kitchen")
+        with host_with(None, monkeypatch) as said:
+            samovar.run(traced.parent, 2).wait()
     assert said == []
     assert {path for path, _ in received} == {"/v1/traces"}
-    names, services = set(), set()
-    for _, body in received:
-        request = ExportTraceServiceRequest.FromString(body)
-        for resource in request.resource_spans:
-            services |= {a.value.string_value for a in resource.resource.attributes if a.key == "service.name"}
-            names |= {span.name for scope in resource.scope_spans for span in scope.spans}
-    assert {"traced.parent", "traced.child", "run"} <= names
-    assert services == {"kitchen"}
+    assert {"traced.parent", "traced.child", "run"} <= {span.name for span in spans_of(received)}
+    (resource,) = ExportTraceServiceRequest.FromString(received[0][1]).resource_spans
+    assert {a.value.string_value for a in resource.resource.attributes if a.key == "service.name"} == {"kitchen"}
 
 
 class Stuck(SpanExporter):

@@ -16,7 +16,7 @@ from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, Repli
 from samovar.engine.figures import Figures
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
-from samovar.engine.pulse import Pulse
+from samovar.engine.pulse import Pulse, process_of
 from samovar.engine.succession import Succession
 from samovar.entries import Change
 from samovar.model import Environment, Exit, Failure, PoolStats, ReplicaStats
@@ -78,7 +78,7 @@ class Crew:
         if link is None:
             return replica._replace(runs=runs)
         described = replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
-        return described._replace(blockage=link.blockage)
+        return described._replace(process=process_of(link.socket), blockage=link.blockage)
 
     def expect(self, survivors: Mapping[str, Environment]) -> None:
         """Another engine has started these, and they may be there."""
@@ -192,8 +192,13 @@ class Crew:
         self._count_end(replica, how)
         self._forget(replica)
         failure = self._why(environment, replica, how)
+        timeline = self._engine.timeline
+        lost = timeline.on(link) if timeline is not None and link is not None else []
         self._engine.note(pool_of(replica), Change.LOST, replica, failure.message)
         self._engine.handle(ReplicaLost(replica, failure))
+        for execution, work in lost:
+            assert timeline is not None
+            timeline.ended(execution, work, self._engine.now)
         self._engine.flush()
 
     def _forget(self, replica: str) -> None:

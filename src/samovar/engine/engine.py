@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from samovar.core.actions import Action
 from samovar.core.messages import (
     Abort,
     Assign,
@@ -44,9 +43,10 @@ from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
-from samovar.engine.spans import Sees
+from samovar.engine.spans import See, stand_before
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
+from samovar.engine.timeline import Timeline
 from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
@@ -58,14 +58,6 @@ OnLog = Callable[[str, str, str], None]  # label, stream, text
 
 def _nobody() -> Scribe | None:
     return None
-
-
-def _after(look: Callable[[Any], None], carry_out: Callable[[Any], None]) -> Callable[[Any], None]:
-    def both(command: Any) -> None:
-        look(command)
-        carry_out(command)
-
-    return both
 
 
 class Remembers(NamedTuple):
@@ -114,6 +106,7 @@ class Engine:
         self._pools = Pools(bounds, succession.era)
         self._lobby = Lobby(lambda work: not self.admission(work.pool, work.run.client), self._begin)
         self._works: dict[int, Work] = {}  # by action
+        self.roots: dict[str, Work] = {}  # the first actions of runs that are on their way, by run
         self.survey = Survey(self, self._pools, self._works)
         self.stats = self.survey.pools
         self.environments: dict[str, Environment] = {}  # by pool
@@ -122,6 +115,7 @@ class Engine:
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
         self._turns = 0
+        self.timeline: Timeline | None = None  # where somebody may look at it
         self._unflushed: list[Link] = []
         self.executions = said = Executions(self)
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
@@ -167,6 +161,8 @@ class Engine:
         if called.cached is not None:
             self.cache.admit(work, called.cached)
         self.enter(work)
+        self.roots[run.name] = work
+        self.survey.changed.append(run.name)
         if self.admission(pool, run.client):
             self.figures.of[pool].refused += 1
             self._lobby.add(work)
@@ -215,10 +211,9 @@ class Engine:
         """Whether any replica executes anything."""
         return self.crew.is_busy
 
-    def observe(self, see: Callable[[Mapping[int, Work], Mapping[int, Action]], Sees]) -> None:
-        """From here on let somebody see commands. ``see`` is given what they are about."""
-        for command, look in see(self._works, self._pools.actions).items():
-            self._carry_out[command] = _after(look, self._carry_out[command])
+    def observe(self, see: See) -> None:
+        """From here on somebody sees commands, and is given what they are about."""
+        stand_before(self._carry_out, see(self._works, self._pools.actions))
 
     # events
 
@@ -250,6 +245,8 @@ class Engine:
         self.adoption.expire()
         self.crew.tick()
         self.handle(Tick())
+        if self.timeline is not None:
+            self.timeline.trim()
         self._lobby.look()
 
     def fall_silent(self) -> None:
@@ -385,6 +382,13 @@ class Engine:
     def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         if self.scribe is not None:
             self.scribe.happened(pool, change, replica, reason, replicas)
+        if self.timeline is not None:
+            self.timeline.happened(pool, change, replica, reason, replicas)
+
+    def keep_timeline(self) -> Timeline:
+        """From here on what replicas run is kept for whoever looks later."""
+        self.timeline = self.timeline or Timeline(self._pools, self._works)
+        return self.timeline
 
     # commands
 
@@ -395,8 +399,7 @@ class Engine:
         work.since = self.now
         figures = self.figures.of[work.pool]
         figures.waited(self.now - self._pools.actions[command.action].queued_at)
-        if command.cold:
-            figures.cold += 1
+        figures.cold += command.cold
         if work.link is None:
             work.run.starter.running()
         record = work.record
@@ -460,6 +463,9 @@ class Engine:
             else:
                 self.send(link, frames.Answer(work.call, work.result, work.result_blobs, work.failure))
         else:
+            if self.roots.get(work.run.name) is work:
+                del self.roots[work.run.name]
+            self.survey.changed.append(work.run.name)
             for pool in work.run.pools:
                 self.handle(Drain(pool))
             if work.run.survivors:
@@ -483,11 +489,7 @@ class Engine:
 
     def _retried(self, command: Retried) -> None:
         work = self._works[command.action]
-        figures = self.figures.of[work.pool]
-        if command.failure.kind == "system":
-            figures.attempts_lost += 1
-        else:
-            figures.retries += 1
+        self.figures.of[work.pool].retried(command.failure)
         if work.record is not None and self.scribe is not None:
             self.scribe.retried(work, work.record, command.failure)
 

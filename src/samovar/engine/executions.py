@@ -12,7 +12,7 @@ from samovar.core.actions import ABORTED
 from samovar.core.messages import Abort, Finished
 from samovar.engine.links import Link
 from samovar.engine.work import Work
-from samovar.model import Blockage, Failure
+from samovar.model import Blockage
 from samovar.wire import frames
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Executions:
             work.result_blobs = frame.blobs
         else:
             self._engine.discard(frame.blobs)
-        self._ended(work, frame, None)
+        self._ended(work, frame, Finished(frame.epoch))
 
     def failed(self, link: Link, frame: frames.Failed) -> None:
         link.outcomes += 1
@@ -136,16 +136,19 @@ class Executions:
             return self._engine.adoption.finished(link, frame)
         if frame.failure.code == "OOMError":
             self._engine.figures.of[work.pool].out_of_memory += 1
-        self._ended(work, frame, frame.failure)
+        self._ended(work, frame, Finished(frame.epoch, frame.failure))
 
-    def _ended(self, work: Work, frame: frames.Done | frames.Failed, failure: Failure | None) -> None:
+    def _ended(self, work: Work, frame: frames.Done | frames.Failed, event: Finished) -> None:
         """An attempt is over. Its next one may begin at once, in the same event."""
-        engine, since = self._engine, work.since
+        engine, since, timeline = self._engine, work.since, self._engine.timeline
         figures = engine.figures.of[work.pool]
-        engine.handle(Finished(frame.epoch, failure))
+        execution = timeline.execution(event.epoch) if timeline is not None else None
+        engine.handle(event)
         if since and frame.ran:
             figures.ran(frame.ran)
             figures.dispatched(max(0.0, engine.now - since - frame.ran))
+        if execution is not None and timeline is not None:
+            timeline.ended(execution, work, engine.now)
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
         scribe = self._engine.scribe

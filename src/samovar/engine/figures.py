@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from samovar.model import Failure
+
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
@@ -131,6 +133,13 @@ class Figures:
         self.out_of_memory = 0  # replicas that were killed, and allocations that were refused
         self.refused = 0  # submits for which the queue had no room: they come again
         self.blockages = 0  # of event loops, by tasks
+
+    def retried(self, failure: Failure) -> None:
+        """An attempt has ended, and another one follows."""
+        if failure.kind == "system":
+            self.attempts_lost += 1
+        else:
+            self.retries += 1
 
     def sort_in(self) -> None:
         for histogram in (self.waits, self.dispatches, self.runs, self.starts):

@@ -10,6 +10,7 @@ somebody observes. Called in turns. A run is a trace, or part of the trace that 
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 
 Sees = dict[type[Any], Callable[[Any], None]]
 """By command: what is called before it is carried out."""
+
+See = Callable[[Mapping[int, "Work"], Mapping[int, Action]], Sees]
+"""Takes works and actions, by their numbers."""
+
+
+def stand_before(carry_out: dict[type[Any], Callable[[Any], None]], sees: Sees) -> None:
+    for command, see in sees.items():
+        carry_out[command] = functools.partial(_both, see, carry_out[command])
+
+
+def _both(see: Callable[[Any], None], carry_out: Callable[[Any], None], command: Any) -> None:
+    see(command)
+    carry_out(command)
 
 
 class Span(NamedTuple):

@@ -1,1 +1,1 @@
-"""What people and their tools see of a service over HTTP."""
+"""The HTTP API of a station and its pages (``docs/dashboard.md``). Entered by ``cli`` alone, through ``server``."""
