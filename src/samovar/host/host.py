@@ -75,6 +75,7 @@ class Host(abc.ABC):
         self.on_log = on_log
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.closed = False
+        self._going: set[Handle] = set()  # what was started here and has not ended; touched in turns
         self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
         self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)
@@ -139,8 +140,18 @@ class Host(abc.ABC):
             self.helm.board(pending.get_loop())
             return True
 
+    @property
+    def is_at_work(self) -> bool:
+        """Runs that were started here have not ended."""
+        return bool(self._going)
+
+    def began(self, handle: Handle) -> None:
+        """Called in a turn."""
+        self._going.add(handle)
+
     def finished(self, handle: Handle) -> None:
         """Called in a turn."""
+        self._going.discard(handle)
         self.helm.arrived()
         if handle.arrived is not None:
             handle.arrived.set()
