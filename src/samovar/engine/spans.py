@@ -14,7 +14,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from samovar import traceparent
 from samovar.core.actions import Action
@@ -69,20 +69,28 @@ class _Way:
         self.replica = ""
 
 
-class Spans:
-    """``put`` takes each span when it has ended; ``is_sampled`` says whether a trace is wanted."""
+class Tracer(Protocol):
+    """Who takes spans; called in turns, and never waits."""
 
-    def __init__(
-        self,
-        works: Mapping[int, Work],
-        actions: Mapping[int, Action],
-        put: Callable[[Span], None],
-        is_sampled: Callable[[int], bool],
-    ) -> None:
+    def put(self, span: Span) -> None:
+        """A span has ended."""
+        ...
+
+    def has_room(self) -> bool:
+        """The spans of one more action can be taken. Of one that is not, none are made."""
+        ...
+
+    def is_sampled(self, trace: int) -> bool:
+        """This trace is wanted."""
+        ...
+
+
+class Spans:
+    def __init__(self, works: Mapping[int, Work], actions: Mapping[int, Action], tracer: Tracer) -> None:
         self._works = works
         self._actions = actions
-        self._put = put
-        self._is_sampled = is_sampled
+        self._tracer = tracer
+        self._put = tracer.put
         self._ways: dict[int, _Way] = {}  # by action
         self._wall = time.time() - time.monotonic()
         self.sees: Sees = {Assign: self._assigned, Retried: self._retried, Settle: self._settled}
@@ -93,6 +101,9 @@ class Spans:
         if not top.is_sampled:
             return
         way = self._ways.get(command.action)
+        if way is None and not self._tracer.has_room():
+            work.trace = ""
+            return
         if way is None:
             caller = self._ways.get(action.parent.id) if action.parent is not None else None
             parent = caller.attempt if caller is not None else top.span
@@ -105,7 +116,7 @@ class Spans:
         """The span that the run is in, or, for want of one, a trace of its own."""
         if run.top is None:
             trace = random.getrandbits(128) or 1
-            run.top = traceparent.parse(run.trace) or Traceparent(trace, 0, self._is_sampled(trace))
+            run.top = traceparent.parse(run.trace) or Traceparent(trace, 0, self._tracer.is_sampled(trace))
         return run.top
 
     def _tell_wait(self, way: _Way, action: Action, command: Assign) -> None:
