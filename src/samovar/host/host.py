@@ -76,6 +76,7 @@ class Host(abc.ABC):
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.closed = False
         self._going: set[Handle] = set()  # what was started here and has not ended; touched in turns
+        self.web = ""  # the address of the dashboard; "": there is none
         self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
         self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)
