@@ -29,6 +29,7 @@ from samovar.core.messages import (
     Supersede,
 )
 from samovar.core.pools import CANCEL_GRACE, LEASE
+from samovar.core.replicas import KEPT_TIMES
 from samovar.core.scaling import START_ATTEMPTS, Mean, backlog_outlasts_start, backoff, desired
 from samovar.model import Failure, Phase, PoolSettings, Retry, Timeouts
 
@@ -223,6 +224,18 @@ def test_results_of_all_but_the_last_child_are_delivered_at_once() -> None:
     children = [bench.submit(parent=parent) for _ in range(2)]
     for child in children:
         assert bench(Finished(bench.epoch(child)))[-1] == Deliver(child)
+
+
+def test_when_a_parent_was_parked_is_kept_and_of_many_stretches_two_become_one() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit()
+    execution = bench.pools.executions[bench.epoch(parent)]
+    for number in range(1, KEPT_TIMES // 2):
+        bench(Finished(bench.epoch(bench.submit(parent=parent))))
+        assert len(execution.parked or ()) == 2 * number
+    bench(Finished(bench.epoch(bench.submit(parent=parent))))
+    assert len(execution.parked or ()) == KEPT_TIMES // 2
 
 
 def test_a_parent_that_waits_to_resume_may_submit_again() -> None:
