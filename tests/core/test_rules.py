@@ -178,6 +178,31 @@ def test_drain_of_an_idle_pool_starts_nothing() -> None:
     assert bench(Drain("p")) == [StopReplica("p-1", 5.0), StopReplica("p-2", 5.0)]
 
 
+def test_a_parent_on_a_replica_that_drains_does_not_keep_its_children_from_one() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit()
+    bench(Drain("p"))
+    child = bench.submit(parent=parent)
+    assert bench.started() == ["p-2"]
+    bench(ReplicaReady("p-2"))
+    assert bench.replica(child) == "p-2"
+    bench(Finished(bench.epoch(child)))
+    assert StopReplica("p-1", 5.0) in bench(Finished(bench.epoch(parent)))
+
+
+def test_a_parent_on_a_replica_too_many_does_not_keep_others_from_one() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    bench.pool("q")
+    parents = [bench.submit() for _ in range(2)]
+    for parent in parents:
+        bench.submit("q", parent)
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    staying = next(replica.id for replica in bench.pools.pools["p"].replicas.values() if replica.place >= 0)
+    assert StartReplica("p", "p-3") in bench(ReplicaLost(staying, DEATH))
+
+
 # parents and children
 
 

@@ -209,9 +209,7 @@ class Pool:
         self._out.append(Scaled(self.name, replicas, f"{why}: {scaling.wanted(replicas, self.settings)}"))
 
     def _live(self) -> int:
-        """Replicas that count against max: not those of one execution each that only wait for their children."""
-        if self.settings.max_tasks is None:
-            return len(self.replicas)
+        """Replicas that count against max: not the dormant, whose children may need one that is not there yet."""
         return len(self.replicas) - len(self.dormant)
 
     def _worth_a_start(self, now: float) -> bool:
