@@ -340,6 +340,33 @@ def test_a_parked_parent_is_innocent_and_its_children_go() -> None:
     assert bench.assigned(parent)[-1].attempt == 2
 
 
+def test_a_child_that_kills_its_parents_replica_each_time_is_not_called_for_ever() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    root = bench.submit()
+    for _ in range(MAX_LOSSES):
+        assert bench.open(root)
+        middle = bench.submit(parent=root)
+        bench.submit(parent=middle)
+        bench(ReplicaLost(bench.replica(root), DEATH))
+        assert not bench.open(middle)
+        bench(ReplicaReady(f"p-{len(bench.started()) + 1}"))
+    failure = bench.settled(root).failure
+    assert failure is not None
+    assert f"{MAX_LOSSES} times under it" in failure.message
+
+
+def test_a_child_out_of_memory_on_its_parents_replica_is_the_parents_failure() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit(retry=Retry(1))
+    for replica in ("p-1", "p-2"):
+        bench.submit(parent=parent)
+        bench(ReplicaLost(replica, OOM))
+        bench(ReplicaReady("p-2"))
+    assert bench.settled(parent).failure == OOM
+
+
 def test_those_that_hold_a_slot_are_the_ones_that_may_have_killed_a_replica() -> None:
     bench = Bench()
     bench.pool(ready=1, concurrency=2)

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from samovar.core import adoption
-from samovar.core.actions import ABORTED, Action
+from samovar.core.actions import ABORTED, Action, callers
 from samovar.core.admission import MAX_QUEUED
 from samovar.core.messages import (
     Abort,
@@ -217,22 +217,25 @@ class Pools:
         orphans = [x for x in lost if x.is_current]
         for execution in lost:
             self._drop(execution)
+        active = [x.action for x in orphans if x.hold is ACTIVE and not replica.innocent]
+        blamed = dict.fromkeys(active, alone)
+        blamed |= dict.fromkeys(callers(active), alone and event.failure.code == "OOMError")
         for execution in orphans:
             execution.action.execution = None
         for execution in sorted(orphans, key=lambda x: x.hold is ACTIVE):  # parents first: they abort their children
             if execution.action.id in self.actions:
-                self._retry_lost(execution, event.failure, alone, now)
+                self._retry_lost(execution, event.failure, blamed.get(execution.action), now)
         pool.dispatch(now)
 
-    def _retry_lost(self, execution: Execution, failure: Failure, alone: bool, now: float) -> None:
-        """Its replica died under it. Only what held a slot can have killed it."""
+    def _retry_lost(self, execution: Execution, failure: Failure, alone: bool | None, now: float) -> None:
+        """Its replica died under it. ``alone``: what may have killed it had no company; None: it is innocent."""
         action = execution.action
-        active = execution.hold is ACTIVE and not execution.replica.innocent
         self._abort_children(action, now, superseded=True)
-        verdict = action.lose(failure, alone) if active else None
+        verdict = action.lose(failure, alone) if alone is not None else None
         if verdict is None:
             self._out.append(Retried(action.id, execution.epoch, failure))
-            action.pool.requeue(action, now, active and action.is_suspect)
+            may_kill = alone is not None and execution.hold is ACTIVE
+            action.pool.requeue(action, now, may_kill and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
         else:
