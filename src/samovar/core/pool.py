@@ -253,8 +253,8 @@ class Pool:
         self.retire_if_done(replica)
 
     def _review(self, replica: Replica) -> None:
-        """Something has changed on a replica that retires: is it dormant?"""
-        if replica.executions and not replica.active:
+        """Something has changed on a replica that retires: is it dormant? One that is killed makes room by its end."""
+        if replica.executions and not replica.active and not replica.killed:
             self.dormant.add(replica)
         else:
             self.dormant.discard(replica)
@@ -273,6 +273,7 @@ class Pool:
         self.drain(replica)
         if not replica.killed:
             replica.killed = replica.stopping = True
+            self._review(replica)
             self._out.append(StopReplica(replica.id, 0.0, reason))
 
     def kill_silent(self, now: float, lease: float) -> None:

@@ -361,8 +361,8 @@ class Pools:
     def _cancel(self, execution: Execution, now: float) -> None:
         """The execution is no longer wanted; it keeps its slot until it has ended."""
         execution.action.execution = None
-        self._hand_over(execution)
         self._out.append(Cancel(execution.replica.id, execution.epoch))
+        self._hand_over(execution)  # behind the word that it is not to go on
         self.timers.add(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
