@@ -24,6 +24,7 @@ from samovar.core.messages import (
     Scaled,
     Settle,
     StartReplica,
+    StopPool,
     StopReplica,
     Submit,
     Supersede,
@@ -378,6 +379,33 @@ def test_those_that_hold_a_slot_are_the_ones_that_may_have_killed_a_replica() ->
     assert bench.pools.running_on("p-1") == [child]
     bench(ReplicaLost("p-1", DEATH))
     assert bench.pools.running_on("p-1") == []
+
+
+def test_a_parent_that_is_cancelled_before_it_resumes_hears_that_before_the_answer() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q", ready=1)
+    parent = bench.submit()
+    child = bench.submit("q", parent)
+    bench.submit()
+    bench(Finished(bench.epoch(child)))
+    epoch = bench.epoch(parent)
+    said = bench(Abort(parent))
+    assert said.index(Cancel("p-1", epoch)) < said.index(Deliver(child))
+
+
+def test_what_is_killed_makes_room_by_its_end_only() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q")
+    parent = bench.submit()
+    bench.submit("q", parent)
+    bench.submit()
+    bench(StopPool("p"))
+    bench.tick(0.1)
+    assert bench.started() == ["q-1"]
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.started() == ["q-1", "p-2"]
 
 
 def test_a_parent_that_waits_to_resume_loses_its_replica() -> None:

@@ -266,9 +266,7 @@ class Pools:
         action = self.actions.get(event.action)
         if action is not None:
             failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
-            if event.superseded:
-                self._abort_children(action, now, superseded=True)
-            self.abort(action, now, failure)
+            self._settle(action, Phase.ABORTED, now, 0, failure, event.superseded)
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
@@ -411,13 +409,23 @@ class Pools:
             self._out.append(Deliver(execution.held))
             execution.held = 0
 
-    def abort(self, action: Action, now: float, failure: Failure = ABORTED) -> None:
-        self._settle(action, Phase.ABORTED, now, 0, failure)
+    def abort(self, action: Action, now: float) -> None:
+        self._settle(action, Phase.ABORTED, now, 0, ABORTED)
 
-    def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
-        self._end(action, phase, now, epoch, failure)
+    def _settle(
+        self,
+        action: Action,
+        phase: Phase,
+        now: float,
+        epoch: int = 0,
+        failure: Failure | None = None,
+        superseded: bool = False,
+    ) -> None:
+        """``superseded``: what is below may be asked for again."""
+        self._leave(action, phase, now, failure)
+        self._out.append(Settle(action.id, phase, epoch, failure))
         if action.children:
-            self._abort_children(action, now)
+            self._abort_children(action, now, superseded)
         parent = action.parent
         if parent is None:
             self._out.append(Deliver(action.id))
@@ -433,10 +441,6 @@ class Pools:
         execution.held = action.id
         execution.replica.resuming.append(execution)
         self.resume(execution.replica)
-
-    def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
-        self._leave(action, phase, now, failure)
-        self._out.append(Settle(action.id, phase, epoch, failure))
 
     def _leave(self, action: Action, phase: Phase, now: float, failure: Failure | None) -> None:
         del self.actions[action.id]
