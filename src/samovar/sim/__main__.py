@@ -1,4 +1,4 @@
-"""``python -m samovar.sim``: random worlds, one of them in full, or a workload of yours under policies that you think of."""
+"""``python -m samovar.sim``: random worlds, one of them in full, or a workload under policies to be tried."""
 
 from __future__ import annotations
 

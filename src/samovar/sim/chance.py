@@ -1,4 +1,4 @@
-"""Scenarios from seeds: small worlds, each with some of what can go wrong, so that many of them have met every pair of it.
+"""Scenarios from seeds: small worlds, each with some of what can go wrong; many of them have met every pair of it.
 
 A world that has everything at once shows little, as most of it is noise; so each draws how much of what it gets.
 """

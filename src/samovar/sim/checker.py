@@ -1,7 +1,8 @@
-"""The checker: what must be true of a history, whatever happens in it. It counts for itself and trusts no figure of the core.
+"""The checker: what must be true of a history, whatever happens in it. It counts for itself and trusts no figure of
+the core.
 
-Nothing is lost and nothing settled twice; what an attempt says that does not count any more changes nothing; slots, ranges
-of replicas and bounds hold; and nobody is passed over. The first thing that is not so is raised as ``Violation``.
+Nothing is lost and nothing settled twice; what an attempt says that does not count any more changes nothing; slots,
+ranges of replicas and bounds hold; and nobody is passed over. What is not so is raised as ``Violation`` at once.
 """
 
 from __future__ import annotations
@@ -121,9 +122,9 @@ class Checker(Watcher):
             return
         waiting, bound = self._pools[pool].waiting, self._scenario.habits.max_queued
         if waiting[client] and sum(waiting.values()) >= 2 * bound:
-            asker = self._actions[parent].epoch if parent else 0
-            has_others = not parent or bool(self._attempts[asker].unsettled)
-            self._must(not has_others, f"the queue of {pool} takes more than twice its bound of {bound}")
+            asker = self._attempts.get(self._actions[parent].epoch) if parent else None
+            is_first = parent and not (asker and asker.unsettled)
+            self._must(bool(is_first), f"the queue of {pool} takes more than twice its bound of {bound}")
 
     def decided(self, event: Event, commands: list[Command], now: float) -> None:
         self._event, self._now = event, now
@@ -209,7 +210,8 @@ class Checker(Watcher):
         if replica is not None:
             replica.is_ready = True
             replica.heard_at = self._now
-            self._pools[replica.pool].calm_from = self._now
+            if not replica.is_stopped:
+                self._pools[replica.pool].calm_from = self._now
 
     def _heard(self, event: ReplicaHeard) -> None:
         if event.replica in self._replicas:
@@ -270,14 +272,14 @@ class Checker(Watcher):
         name = self._names[command.action]
         action, replica = self._actions.get(command.action), self._replicas.get(command.replica)
         self._must(action is not None and not action.is_settled, f"{name} is settled and given to a replica")
-        self._must(replica is not None and replica.is_ready, f"{name} is given to {command.replica}, which is not ready")
+        self._must(replica is not None and replica.is_ready, f"{name} is given to {command.replica}: it is not ready")
         assert action is not None
         assert replica is not None
         self._must(not replica.is_stopped, f"{name} is given to {command.replica}, which was told to stop")
         self._must(replica.pool == action.pool, f"{name} is given to a replica of another pool")
         self._must(not action.epoch, f"{name} is given to {command.replica}, and has another attempt")
         self._must(command.epoch not in self._epochs, f"epoch {command.epoch} is given twice")
-        self._must(command.attempt == action.attempts + 1, f"attempt {command.attempt} of {name} follows {action.attempts}")
+        self._must(command.attempt == action.attempts + 1, f"{name} has attempt {command.attempt} next")
         self._must(not self._records.is_safe(name), f"{name} has an outcome that is written down, and runs again")
         bound = action.said.timeouts.max_queued_time if action.said is not None else None
         if bound is not None and not action.attempts:
@@ -291,7 +293,7 @@ class Checker(Watcher):
 
     def _cancels(self, command: Cancel) -> None:
         attempt = self._attempts.get(command.epoch)
-        self._must(attempt is not None and not attempt.is_cancelled, f"epoch {command.epoch} is not there to be cancelled")
+        self._must(attempt is not None and not attempt.is_cancelled, f"epoch {command.epoch} cannot be cancelled")
         assert attempt is not None
         attempt.is_cancelled = True
         if attempt.action.epoch == command.epoch:

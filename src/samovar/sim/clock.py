@@ -1,4 +1,4 @@
-"""Virtual time: what is to happen, in order. What falls on the same moment happens in the order in which it was said."""
+"""Virtual time: what is to happen, in order. What falls on one moment happens in the order in which it was said."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ class Engine:
         return wait
 
     def _ask(self, call: Call, caller: tuple[Replica, Execution] | None, parent: int) -> Work:
-        """Somebody wants the outcome of a call: it is written down, or a survivor has it or runs it, or it has to run."""
+        """Somebody wants the outcome of a call: it is written down, a survivor has it or runs it, or it has to run."""
         record = self._journal.name(call.key)
         found = self.found.pop(record, None)
         ward = self.wards.pop(record, None) if found is None else None

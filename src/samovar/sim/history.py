@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import msgspec
 
 from samovar.core.messages import Command, Event, ReplicaHeard, Tick
 from samovar.core.pools import Pools
@@ -36,9 +38,9 @@ class History(Watcher):
         for command in commands:
             self._say(f"{'':>10}    → {type(command).__name__} {_fields(command)}")
 
-    def committed(self, records: object) -> None:
+    def committed(self, records: Iterable[str]) -> None:
         if records:
-            self._say(f"{'':>10}  committed: {', '.join(records)}")  # type: ignore[call-overload]
+            self._say(f"{'':>10}  committed: {', '.join(records)}")
 
     def answered(self, key: str) -> None:
         self._say(f"{'':>10}  a client has the outcome of {key}")
@@ -53,6 +55,19 @@ class History(Watcher):
         self._say(f"{now:10.3f}  {text}")
 
 
-def _fields(struct: Event | Command | object) -> str:
+def _fields(struct: msgspec.Struct) -> str:
     """What is not as it is by default."""
-    return ", ".join(f"{name}={value}" for name, value, *_ in struct.__rich_repr__())  # type: ignore[attr-defined]
+    found = []
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        if value != field.default:
+            found.append(f"{field.name}={_text(value)}")
+    return ", ".join(found)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, msgspec.Struct):
+        return f"({_fields(value)})"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value)

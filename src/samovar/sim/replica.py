@@ -172,7 +172,8 @@ class Replica:
 
     def answer(self, execution: Execution, key: str, succeeded: bool) -> None:
         call = execution.call
-        if execution.is_cancelled or execution.waits.pop(key, None) is None:
+        is_over = execution.is_cancelled or execution.epoch not in self.executions
+        if is_over or execution.waits.pop(key, None) is None:
             return
         if not succeeded and not call.is_tolerant:
             if call.is_hasty:

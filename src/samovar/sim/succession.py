@@ -1,4 +1,4 @@
-"""What a simulated engine does first where another was killed: it goes on with what is written down, and with survivors.
+"""What a simulated engine does first where another was killed: it goes on with what is written, and with survivors.
 
 The order is that of the real one (``engine/adoption``): survivors bring what they run; runs go on; calls without an
 answer are asked again; what nobody has asked for then is sorted out.

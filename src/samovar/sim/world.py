@@ -145,8 +145,8 @@ class World:
             if order.deed is Deed.CONFIGURE:
                 engine.handle(OpenPool(subject, order.settings))
             else:
-                event = {Deed.DRAIN: Drain, Deed.STOP: StopPool, Deed.SUPERSEDE: Supersede}[order.deed]
-                engine.handle(event(subject))
+                events = {Deed.DRAIN: Drain(subject), Deed.STOP: StopPool(subject), Deed.SUPERSEDE: Supersede(subject)}
+                engine.handle(events[order.deed])
 
     def _strike(self, order: Order) -> None:
         there = [replica for replica in self.replicas.values() if replica.pool == order.subject]
