@@ -48,6 +48,7 @@ VALIDATED = 20
 """Events between two looks at the core's own invariants."""
 
 _BACKOFF = 30.0  # seconds at most for which starts back off
+_FEW_TIMERS = 64  # so many dead ones are not worth a look
 _EARLY = 1e-6  # seconds; what floating point may make of one moment
 
 
@@ -150,6 +151,7 @@ class Checker(Watcher):
         self._must(is_over, "the world never came to its end")
         core = self._core
         self._must(not core.actions and not core.executions, "the core keeps what is over")
+        self._must(len(core.timers) <= _FEW_TIMERS, f"the core keeps {len(core.timers)} timers of what is over")
         for pool in core.pools.values():
             self._must(not pool.replicas and not pool.queued, f"the core keeps what pool {pool.name} had")
             self._must(not (pool.executions or pool.active or pool.suspended), f"pool {pool.name} counts what is over")
@@ -168,13 +170,14 @@ class Checker(Watcher):
 
     def _opens(self, event: OpenPool) -> None:
         pool = self._pools.setdefault(event.pool, Pool(event.settings))
-        pool.settings = event.settings
+        pool.settings, pool.idle_from = event.settings, self._now
         for replica in pool.replicas.values():
             replica.may_retire = True
 
     def _submitted(self, event: Submit) -> None:
         action = self._actions[event.action] = Action(event.action, event.pool, self._now)
         action.said, action.run = event, event.run
+        self._pools[event.pool].unsettled += 1
         if event.parent:
             self._nest(action, event.parent)
 
@@ -183,6 +186,8 @@ class Checker(Watcher):
             event.replica, event.pool, event.is_ready, self._now
         )
         replica.may_retire = True
+        self._pools[event.pool].unsettled += len(event.executions)
+        self._pools[event.pool].idle_from = self._now
         for held in event.executions:
             action = self._actions[held.action] = Action(held.action, event.pool, self._now)
             action.epoch, action.attempts = held.epoch, held.attempt
@@ -231,6 +236,7 @@ class Checker(Watcher):
         del pool.replicas[name]
         if not replica.is_ready:
             pool.calm_from = self._now + _BACKOFF
+        pool.idle_from = self._now
         self._lost_now = {epoch: self._attempts.pop(epoch) for epoch in replica.epochs}
         for epoch, attempt in self._lost_now.items():
             if attempt.action.epoch == epoch:
@@ -316,7 +322,10 @@ class Checker(Watcher):
         asker = self._attempts.get(action.asker)
         if asker is not None:
             asker.unsettled -= 1
-        self._pools[action.pool].leave(action)
+        pool = self._pools[action.pool]
+        pool.leave(action)
+        pool.unsettled -= 1
+        pool.idle_from = self._now
 
     def _is_told(self, action: Action, epoch: int) -> bool:
         """By the attempt that counts, or as its result was known."""
@@ -387,7 +396,9 @@ class Checker(Watcher):
         attempt = self._attempts.pop(epoch, None)
         if attempt is None:
             return
-        self._replicas[attempt.replica].epochs.discard(epoch)
+        replica = self._replicas[attempt.replica]
+        replica.epochs.discard(epoch)
+        self._pools[replica.pool].idle_from = self._now
         action = attempt.action
         self._must(action.epoch != epoch, f"{self._names[action.number]} has ended, and nothing comes of it")
         bound = action.said.timeouts.max_runtime if action.said is not None else None
@@ -403,6 +414,9 @@ class Checker(Watcher):
             self._must(replica.is_killed or not is_silent, f"{replica.name} is silent, and nobody cares")
         for name, pool in self._pools.items():
             if not pool.waiting:
+                is_late = self._now > pool.idle_from + pool.settings.idle_ttl + self._late and not pool.has_work
+                stays = is_late and any(not replica.is_stopped for replica in pool.replicas.values())
+                self._must(not stays, f"{name} has had no work for longer than its idle_ttl, and has replicas")
                 continue
             is_free = any(it.is_ready and not it.is_stopped and not it.epochs for it in pool.replicas.values())
             self._must(not is_free, f"work waits in {name} beside a replica that has none")

@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+from samovar.errors import WorkloadError
 from samovar.sim import seeds
 from samovar.sim.meter import Meter, table
-from samovar.sim.workload import WorkloadError, read
+from samovar.sim.workload import read
 from samovar.sim.world import World
 
 _EXAMPLES = """examples:

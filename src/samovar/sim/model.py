@@ -83,6 +83,12 @@ class Pool:
         self.waiting: Counter[int] = Counter()  # actions, by run
         self.passed: dict[int, Counter[int]] = {}
         self.calm_from = 0.0  # when starts do not back off any more
+        self.unsettled = 0  # actions
+        self.idle_from = 0.0  # when the last of what it had to do was over
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.unsettled) or any(replica.epochs for replica in self.replicas.values())
 
     def join(self, action: Action) -> None:
         """It waits for a slot like others of its run."""

@@ -10,19 +10,15 @@ import json
 import random
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from samovar.errors import WorkloadError
 from samovar.model import PoolSettings
 from samovar.sim.scenario import Arrival, Call, Scenario, Starts, Step
 
 Span = float | tuple[float, float]
 """So many seconds, or from so many to so many."""
-
-
-class WorkloadError(ValueError):
-    """A file that describes no workload; the message says what is wrong in it and where."""
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +65,7 @@ class _Recorded(msgspec.Struct, frozen=True):
     task: str
     queued: float
     started: float | None
-    ended: float
+    ended: float | None
 
 
 def read(path: Path) -> list[Scenario]:
@@ -125,21 +121,20 @@ def _times(source: Source, chance: random.Random, folder: Path) -> list[tuple[fl
 def _recorded(path: Path, task: str) -> list[tuple[float, float]]:
     """What has called others is left out: it holds no slot while it waits for them. So is what has not run."""
     try:
-        actions = msgspec.convert(_items(json.loads(path.read_text(encoding="utf-8"))), list[_Recorded])
+        actions = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), list[_Recorded])
     except ValueError as error:
         raise WorkloadError(f"{path} is no output of `samovar get actions -o json`: {error}") from error
     parents = {(action.run, action.parent) for action in actions}
     ran = [
         (action.queued, action.ended - action.started)
         for action in actions
-        if action.started is not None and (action.run, action.action) not in parents and task in ("", action.task)
+        if action.started is not None
+        and action.ended is not None
+        and (action.run, action.action) not in parents
+        and task in ("", action.task)
     ]
     first = min((queued for queued, _ in ran), default=0.0)
     return [(queued - first, max(0.0, seconds)) for queued, seconds in ran]
-
-
-def _items(found: Any) -> Any:
-    return found["items"] if isinstance(found, dict) and "items" in found else found
 
 
 def _span(span: Span) -> tuple[float, float]:

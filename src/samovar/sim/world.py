@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from samovar.core.messages import Drain, OpenPool, StopPool, Supersede
+from samovar.core.messages import Drain, Event, OpenPool, StopPool, Supersede
 from samovar.core.pools import CANCEL_GRACE
 from samovar.sim.clients import Clients
 from samovar.sim.clock import Clock
@@ -55,7 +55,7 @@ class World:
         while not self.is_over and self.clock.now < limit:
             self.clock.step()
         for watcher in self.watchers:
-            watcher.ended(self.is_over, self.clock.now)
+            watcher.ended(self.is_over and not self.journal.unfinished(), self.clock.now)
 
     @property
     def is_over(self) -> bool:
@@ -145,7 +145,11 @@ class World:
             if order.deed is Deed.CONFIGURE:
                 engine.handle(OpenPool(subject, order.settings))
             else:
-                events = {Deed.DRAIN: Drain(subject), Deed.STOP: StopPool(subject), Deed.SUPERSEDE: Supersede(subject)}
+                events: dict[Deed, Event] = {
+                    Deed.DRAIN: Drain(subject),
+                    Deed.STOP: StopPool(subject),
+                    Deed.SUPERSEDE: Supersede(subject),
+                }
                 engine.handle(events[order.deed])
 
     def _strike(self, order: Order) -> None:
