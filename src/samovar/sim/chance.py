@@ -123,11 +123,11 @@ class _Maker:
         random = self.random
         lease = random.choice((2.0, 3.0))
         return Habits(
-            tick=random.choice((0.1, 0.2, 0.3)),
+            tick=random.choice((0.1, 0.2, 0.3, 0.3)),
             latency=random.choice((0.0, 0.001, 0.02)),
             beat=0.8,
             lease=lease,
-            max_queued=random.choice((1, 3, 8, *[1000] * 7)),
+            max_queued=random.choice((1, 3, 8, *[1000] * 9)),
             commit=random.choice((0.01, 0.1, 0.5)),
             frozen=lease * random.choice((0.7, 2.0)),
             survival=random.choice((1.0, 1.0, 0.7, 0.0)),

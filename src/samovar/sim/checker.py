@@ -44,7 +44,7 @@ from samovar.sim.records import Records
 from samovar.sim.scenario import Call, Scenario
 from samovar.sim.watcher import Watcher
 
-VALIDATED = 20
+VALIDATED = 30
 """Events between two looks at the core's own invariants."""
 
 _BACKOFF = 30.0  # seconds at most for which starts back off

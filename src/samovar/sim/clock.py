@@ -16,7 +16,8 @@ class Clock:
         self._count = 0
 
     def after(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
-        self.at(self.now + seconds, act, *arguments)
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + seconds, self._count, act, arguments))
 
     def at(self, when: float, act: Callable[..., None], *arguments: Any) -> None:
         self._count += 1

@@ -105,6 +105,7 @@ class Engine:
             for ward in list(self.wards.values()):
                 self.forsake(ward)
         self.handle(Tick())
+        self._world.look(self)
         self._clock.after(self._world.scenario.habits.tick, self.tick)
 
     @property

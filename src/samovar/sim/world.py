@@ -39,6 +39,7 @@ class World:
         self.engine: Engine | None = None
         self._executions: Counter[str] = Counter()  # that were begun, by key
         self._eras = 0
+        self._is_over = False
         self._to_come = len(scenario.arrivals) + len(scenario.outages)
         self._last = max((arrival.when for arrival in scenario.arrivals), default=0.0)
 
@@ -52,16 +53,15 @@ class World:
         for outage in self.scenario.outages:
             self.clock.at(outage.when, self._kill, outage)
         limit = self._last + self._patience()
-        while not self.is_over and self.clock.now < limit:
+        while not self._is_over and self.clock.now < limit:
             self.clock.step()
         for watcher in self.watchers:
-            watcher.ended(self.is_over and not self.journal.unfinished(), self.clock.now)
+            watcher.ended(self._is_over and not self.journal.unfinished(), self.clock.now)
 
-    @property
-    def is_over(self) -> bool:
-        if self._to_come or self.clients.awaited or self.replicas or not self.journal.is_clean:
-            return False
-        return self.engine is not None and self.engine.is_idle
+    def look(self, engine: Engine) -> None:
+        """Is everything done? Asked with every tick."""
+        is_quiet = not (self._to_come or self.clients.awaited or self.replicas)
+        self._is_over = is_quiet and self.journal.is_clean and engine.is_idle
 
     # messages, which take their time; those of or to an engine that is killed meanwhile are lost
 
