@@ -75,7 +75,7 @@ def test_a_pool_is_changed_by_hand(site):
     fan(site, 3)
     name = site.get("/pools")["items"][0]["name"]
     assert site.post(f"/pools/{name}/scale", {"min": 2, "max": 5})["settings"]["max_replicas"] == 5
-    assert "min is 3" in site.post(f"/pools/{name}/scale", {"min": 3, "max": 2}, 422)["detail"]
+    assert "min is 3" in site.post(f"/pools/{name}/scale", {"min": 3, "max": 2}, 409)["detail"]
     assert site.post(f"/pools/{name}/scale", {"min": 1, "max": 2, "more": 1}, 422)["status"] == 422
     assert site.post(f"/pools/{name}/drain")["state"] == "draining"
     assert site.post(f"/pools/{name}/stop")["name"] == name
@@ -128,7 +128,7 @@ def test_runs_are_found_by_what_is_known_of_them(site):
     assert len(site.get("/runs", phase="queued")["items"]) == 4
     first = site.get("/runs", limit=3)
     assert [run["name"] for run in site.get("/runs", limit=3, after=first["next"])["items"]] == ["alpha0"]
-    assert site.get("/runs", 422, after="x")["status"] == 422
+    assert site.get("/runs", 404, after="x")["status"] == 404
 
 
 def test_a_run_is_aborted_and_only_once(site):
@@ -157,7 +157,7 @@ def test_lines_of_a_run(site):
     assert (page["is_last"], page["lines"][0]["number"]) == (True, 1)
     assert site.get("/runs/r1/logs", after=page["next"])["lines"] == []
     assert [line["text"] for line in site.get("/runs/r1/logs", tail=1)["lines"]] == ["two"]
-    assert site.get("/runs/r1/logs", 422, after="x")["status"] == 422
+    assert site.get("/runs/r1/logs", 404, after="x")["status"] == 404
 
 
 def test_a_stream_of_lines_ends_with_its_run(site):
