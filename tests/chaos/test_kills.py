@@ -24,16 +24,19 @@ SEEDS = int(os.environ.get("SAMOVAR_CHAOS_SEEDS", "1"))
 
 
 class Step(NamedTuple):
-    """A point of the protocol. ``last``: it comes at least so often in every run."""
+    """A point of the protocol. ``last``: it comes at least so often in every run. ``how``: "watched", a second client
+    attaches to the run; "detached", the first one leaves it to the service and others attach.
+    """
 
     role: str
     act: str
     frame: str
     when: str
     last: int = 1
+    how: str = ""
 
     def __str__(self) -> str:
-        return f"{self.role}-{self.when}-{self.act}-{self.frame}"
+        return "-".join(filter(None, (self.role, self.when, self.act, self.frame, self.how)))
 
 
 STEPS = [
@@ -85,13 +88,20 @@ STEPS = [
     Step("client", "receive", "Running", "after"),
     Step("client", "receive", "Ended", "before"),
     Step("client", "receive", "Ended", "after"),
-    Step("watcher", "send", "Attach", "before"),
-    Step("watcher", "send", "Attach", "after"),
-    Step("watcher", "receive", "Attached", "before"),
-    Step("watcher", "receive", "Ended", "before"),
-    Step("service", "receive", "Attach", "before"),
-    Step("service", "send", "Attached", "before"),
-    Step("service", "send", "Attached", "after"),
+    Step("watcher", "send", "Attach", "before", how="watched"),
+    Step("watcher", "send", "Attach", "after", how="watched"),
+    Step("watcher", "receive", "Attached", "before", how="watched"),
+    Step("watcher", "receive", "Ended", "before", how="watched"),
+    Step("service", "receive", "Attach", "before", how="watched"),
+    Step("service", "send", "Attached", "before", how="watched"),
+    Step("service", "send", "Attached", "after", how="watched"),
+    Step("service", "receive", "Start", "before", how="detached"),
+    Step("service", "receive", "Start", "after", how="detached"),
+    Step("service", "receive", "Ask", "before", how="detached"),
+    Step("service", "receive", "Find", "before", 2, how="detached"),
+    Step("service", "commit", "RunStarted", "before", how="detached"),
+    Step("service", "commit", "RunStarted", "after", how="detached"),
+    Step("client", "send", "Start", "after", how="detached"),
 ]
 
 
@@ -108,7 +118,7 @@ def test_killed_at_a_step(step: Step, seed: int, forge: Forge, tmp_path: Path) -
     number = random.Random(f"{step} {seed}").randint(1, step.last)
     point = f"{step.role}:{step.act}:{step.frame}:{number}:{step.when}"
     print(f"point {point}, seed {seed}")
-    with world(forge, tmp_path, point, is_watched=step.role == "watcher" or "Attach" in step.frame) as made:
+    with world(forge, tmp_path, point, step.how) as made:
         made.live()
     if step.role in ("service", "replica"):
         assert made.failed == []  # a client that waits outlasts whoever dies

@@ -27,9 +27,9 @@ _LOOK = 0.01  # seconds
 
 
 class World:
-    """``is_watched``: a second client attaches to the run as soon as it is there."""
+    """``how``: "watched", a second client attaches to the run; "detached", the first one leaves it to the service."""
 
-    def __init__(self, forge: Forge, home: Path, point: str = NOBODY, is_watched: bool = False) -> None:
+    def __init__(self, forge: Forge, home: Path, point: str = NOBODY, how: str = "") -> None:
         self.home = home
         self.history = History(home)
         self.failed: list[int] = []  # exit codes of clients that did not see the end of the run
@@ -43,8 +43,9 @@ class World:
             "PYTHONPATH": str(ARMED),
         }
         self._service = self._serve()
+        self._options = ("--detach",) if how == "detached" else ()
         self._clients = [self._run()]
-        if is_watched:
+        if how == "watched":
             self._until((home / "began").exists, "the run does not begin")
             self._clients.append(self._attach())
 
@@ -110,7 +111,7 @@ class World:
 
     def _run(self) -> Forged:
         asked = ("--folder", str(self.home), "--nodes", str(NODES))
-        return self._begin(self.home / "client.txt", "run", "--name", RUN, str(PROGRAM), "main", *asked)
+        return self._begin(self.home / "client.txt", "run", *self._options, "--name", RUN, str(PROGRAM), "main", *asked)
 
     def _attach(self) -> Forged:
         return self._begin(self.home / "client.txt", "attach", RUN)
@@ -141,9 +142,9 @@ class World:
 
 
 @contextlib.contextmanager
-def world(forge: Forge, home: Path, point: str = NOBODY, is_watched: bool = False) -> Iterator[World]:
+def world(forge: Forge, home: Path, point: str = NOBODY, how: str = "") -> Iterator[World]:
     """When the block has ended the world has too, and its history is whole."""
-    made = World(forge, home, point, is_watched)
+    made = World(forge, home, point, how)
     try:
         yield made
     finally:

@@ -1,5 +1,5 @@
-"""Kills its process at one step of the protocol. It is on PYTHONPATH of every replica of a chaos test, so Python imports
-it before anything else; other processes call ``arm`` when they are forked.
+"""Kills its process at one step of the protocol. It is on PYTHONPATH of every replica of a chaos test, so Python
+imports it before anything else; other processes call ``arm`` when they are forked.
 
 ``CHAOS`` names the point: who, what happens, of which frame, the how manieth, and when. ``CHAOS_MARK`` is a file that
 the first who gets there makes and writes its process id to, so only one dies of it, and whoever comes after it lives.
