@@ -6,6 +6,7 @@ this file is the process that forks. It reads an order a line, and answers with 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
@@ -20,8 +21,9 @@ ARMED = Path(__file__).parent / "armed"
 class Forged:
     """A process. ``wait`` and ``is_alive`` hold whoever its parent is."""
 
-    def __init__(self, forge: Forge, pid: int) -> None:
+    def __init__(self, forge: Forge, pid: int, log: Path) -> None:
         self.pid = pid
+        self._log = log
         self._forge = forge
         self._fd = os.pidfd_open(pid)
         self._status: int | None = None
@@ -40,7 +42,11 @@ class Forged:
     def wait(self, seconds: float = 60.0) -> int:
         """Its exit code, or the negative number of the signal that killed it."""
         if self._status is None:
-            assert select.select([self], [], [], seconds)[0], f"process {self.pid} has not ended after {seconds:g} s"
+            if not select.select([self], [], [], seconds)[0]:
+                self.send(signal.SIGUSR1)
+                select.select([self], [], [], 1.0)  # until it has written where it stands
+                self.send(signal.SIGKILL)
+                raise AssertionError(f"process {self.pid} has not ended after {seconds:g} s:\n{self._log.read_text()}")
             self._status = os.waitstatus_to_exitcode(self._forge.order({"reap": self.pid}))
             os.close(self._fd)
         return self._status
@@ -53,7 +59,8 @@ class Forge:
 
     def begin(self, arguments: list[str], variables: dict[str, str], log: Path) -> Forged:
         """``samovar ARGUMENTS``, whose output is added to a file."""
-        return Forged(self, self.order({"arguments": arguments, "variables": variables, "log": str(log)}))
+        pid = self.order({"arguments": arguments, "variables": variables, "log": str(log)})
+        return Forged(self, pid, log)
 
     def order(self, what: dict[str, object]) -> int:
         assert self._process.stdin is not None
@@ -100,6 +107,7 @@ def _become(arguments: list[str], variables: dict[str, str], log: str) -> None:
         os.dup2(fd, number)
         os.close(fd)
     os.dup2(1, 2)
+    faulthandler.register(signal.SIGUSR1)
     os.environ.clear()
     os.environ.update(variables)
     sys.argv = ["samovar", *arguments]
