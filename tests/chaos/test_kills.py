@@ -121,7 +121,7 @@ def test_killed_at_a_step(step: Step, seed: int, forge: Forge, tmp_path: Path) -
     with world(forge, tmp_path, point, step.how) as made:
         made.live()
     if step.role in ("service", "replica"):
-        assert made.failed == []  # a client that waits outlasts whoever dies
+        assert made.failed == [], made.told()  # a client that waits outlasts whoever dies
 
 
 @pytest.mark.parametrize("seed", range(3 * SEEDS))

@@ -53,7 +53,7 @@ class World:
         """Until the run has ended, all clients have seen it, and whoever was to die is dead."""
         end = time.monotonic() + SECONDS
         while not self._is_over():
-            assert time.monotonic() < end, f"the run has not ended: {self._told()}"
+            assert time.monotonic() < end, f"the run has not ended: {self.told()}"
             self.revive()
             waited_for = [process for process in (self._service, *self._clients) if process.is_alive]
             select.select(waited_for, [], [], 1.0 if len(waited_for) > 1 else _LOOK)
@@ -133,10 +133,10 @@ class World:
     def _until(self, there: Any, otherwise: str) -> None:
         end = time.monotonic() + SECONDS
         while not there():
-            assert time.monotonic() < end, f"{otherwise}: {self._told()}"
+            assert time.monotonic() < end, f"{otherwise}: {self.told()}"
             time.sleep(_LOOK)
 
-    def _told(self) -> str:
+    def told(self) -> str:
         paths = [self.home / name for name in ("service.txt", "client.txt")]
         return "".join(path.read_text()[-3000:] for path in paths if path.exists())
 

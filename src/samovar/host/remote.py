@@ -84,6 +84,7 @@ class RemoteHost(Host):
     def __init__(self, where: str | Remote, report: Report, on_log: OnLog, patience: float = PATIENCE) -> None:
         turn = Turn()
         helm = Helm(turn)
+        self._patience = patience
         self._folder, self._lock = "", None
         if isinstance(where, Remote):
             self._folder, self._lock = own_folder(shared_memory())
@@ -120,10 +121,11 @@ class RemoteHost(Host):
 
     def is_back(self) -> bool:
         """Wait for a service that is gone without a word. False: it has not come back."""
-        with self.turn:
-            is_expected = self.engine.is_expected()
-        coming, end = _Return(self.engine), time.monotonic() + PATIENCE
-        while is_expected and coming.outcome is None and time.monotonic() < end:
+        coming, end = _Return(self.engine), time.monotonic() + self._patience
+        while not self.engine.is_joined and time.monotonic() < end:
+            with self.turn:  # again and again: a service that dies may still take a connection
+                if not self.engine.is_expected():
+                    break
             self.wait(coming, LOOK)
         return self.engine.is_joined
 
