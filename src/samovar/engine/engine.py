@@ -329,8 +329,6 @@ class Engine:
 
     def _open(self, name: str, environment: Environment) -> None:
         self.environments[name] = environment
-        if self.scribe is not None:
-            self.scribe.opened(name, environment)
         self.handle(OpenPool(name, environment.settings))
 
     def received(self, link: Link, batch: list[Any]) -> None:
