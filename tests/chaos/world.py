@@ -95,7 +95,8 @@ class World:
             return False
         if not self._has_victim:
             return True
-        return self._mark.exists() and is_dead(int(self._mark.read_text()))  # a second replica may come after it
+        victim = self._mark.read_text() if self._mark.exists() else ""  # a second replica may come after the run
+        return bool(victim) and is_dead(int(victim))
 
     def _serve(self) -> Forged:
         log = self.home / "service.txt"
