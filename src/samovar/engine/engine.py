@@ -349,8 +349,6 @@ class Engine:
     def _open(self, name: str, environment: Environment) -> None:
         self.environments[name] = environment
         self.figures.open(name, environment.name)
-        if self.scribe is not None:
-            self.scribe.opened(name, environment)
         self.handle(OpenPool(name, environment.settings))
 
     def received(self, link: Link, batch: list[Any]) -> None:
