@@ -93,7 +93,7 @@ def test_where_the_pages_are(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SAMOVAR_WEB", "none")
     assert config.web() == config.NO_WEB
     assert config.web("[::1]:80") == "[::1]:80"
-    with pytest.raises(InitializationError, match="--web='http://x'.*or 'none'"):
+    with pytest.raises(InitializationError, match=r"--web='http://x'.*or 'none'"):
         config.web("http://x")
 
 
