@@ -1,0 +1,238 @@
+// What a timeline shows, in typed arrays: a hundred thousand executions take a few megabytes, and a later answer of the
+// service is merged into what is there. No drawing here, and no clock.
+
+import { Lane } from "./lanes.js";
+
+export const RUNNING = 0;
+export const FAILED = 2;
+export const ABORTED = 3;
+export const LOST = 4;
+export const PHASE_NAMES = ["running", "succeeded", "failed", "aborted", "retried"];
+
+const FIRST_ROOM = 1024;
+const MOST_LANES = 128; // of one row; executions beyond them lie over each other
+
+const COLUMNS = {
+  start: Float64Array,
+  end: Float64Array, // Infinity while it runs
+  row: Int32Array,
+  task: Int32Array,
+  phase: Uint8Array,
+  cold: Uint8Array,
+  attempt: Int32Array,
+  run: Int32Array,
+  action: Int32Array,
+  lane: Int32Array, // in its row; -1 where its task is hidden
+};
+
+/** Names by number, and back. */
+class Names {
+  constructor() {
+    this.all = [];
+    this.numbers = new Map();
+  }
+
+  number(name) {
+    let found = this.numbers.get(name);
+    if (found === undefined) {
+      found = this.all.push(name) - 1;
+      this.numbers.set(name, found);
+    }
+    return found;
+  }
+}
+
+/** The executions of one replica, in as many lanes as it had side by side. */
+class Row {
+  constructor(replica) {
+    this.replica = replica;
+    this.items = []; // by start
+    this.lanes = [];
+    this.isSorted = true;
+  }
+}
+
+export class Model {
+  constructor() {
+    this.count = 0;
+    this.room = FIRST_ROOM;
+    for (const [name, Kind] of Object.entries(COLUMNS)) this[name] = new Kind(this.room);
+    this.tasks = new Names();
+    this.runs = new Names();
+    this.replicas = new Names();
+    this.rows = [];
+    this.parked = new Map(); // execution → [start, end, start, end, …]
+    this.events = [];
+    this.hidden = new Set(); // numbers of tasks
+    this.known = new Map(); // run, action and attempt → execution
+    this.first = Infinity;
+    this.now = 0;
+    this.dropped = 0;
+    this.version = 0; // grows with each change
+  }
+
+  // taking in what the service says
+
+  merge(answer) {
+    this.now = answer.now;
+    this.dropped = answer.dropped ?? 0;
+    const rows = answer.replicas.map((replica) => this.mergeReplica(replica));
+    const executions = this.mergeExecutions(answer, rows);
+    this.mergeParked(answer.parked, executions);
+    this.mergeEvents(answer.events ?? []);
+    for (const row of this.rows) if (!row.isSorted) this.relane(row);
+    this.version += 1;
+  }
+
+  mergeReplica(replica) {
+    const number = this.replicas.number(replica.name);
+    this.rows[number] ??= new Row(replica);
+    this.rows[number].replica = replica;
+    if (replica.starting_at !== null) this.first = Math.min(this.first, replica.starting_at);
+    return number;
+  }
+
+  mergeExecutions({ executions: all, tasks, runs }, rows) {
+    const taskNumbers = tasks.map((name) => this.tasks.number(name));
+    const runNumbers = runs.map((name) => this.runs.number(name));
+    const order = byStart(all.start);
+    const found = new Int32Array(all.start.length);
+    for (const at of order) {
+      const run = runNumbers[all.run[at]];
+      const key = `${run} ${all.action[at]} ${all.attempt[at]}`;
+      let one = this.known.get(key);
+      const isNew = one === undefined;
+      if (isNew) {
+        one = this.add();
+        this.known.set(key, one);
+      }
+      this.start[one] = all.start[at];
+      this.end[one] = all.end[at] ?? Infinity;
+      this.row[one] = rows[all.row[at]];
+      this.task[one] = taskNumbers[all.task[at]];
+      this.phase[one] = all.phase[at];
+      this.cold[one] = all.cold[at];
+      this.attempt[one] = all.attempt[at];
+      this.run[one] = run;
+      this.action[one] = all.action[at];
+      if (isNew) this.place(one);
+      else this.touch(one);
+      found[at] = one;
+    }
+    return found;
+  }
+
+  mergeParked(parked, executions) {
+    const fresh = new Map();
+    for (let at = 0; at < (parked?.start.length ?? 0); at += 1) {
+      const one = executions[parked.execution[at]];
+      if (!fresh.has(one)) fresh.set(one, []);
+      fresh.get(one).push(parked.start[at], parked.end[at] ?? Infinity);
+    }
+    for (const [one, stretches] of fresh) this.parked.set(one, stretches);
+  }
+
+  /** Events of a later answer overlap those that are known. */
+  mergeEvents(events) {
+    const last = this.events.at(-1)?.at ?? -Infinity;
+    this.events.push(...events.filter((event) => event.at > last));
+  }
+
+  add() {
+    if (this.count === this.room) {
+      this.room *= 2;
+      for (const [name, Kind] of Object.entries(COLUMNS)) {
+        const larger = new Kind(this.room);
+        larger.set(this[name]);
+        this[name] = larger;
+      }
+    }
+    return this.count++;
+  }
+
+  place(one) {
+    const row = this.rows[this.row[one]];
+    const last = row.items.at(-1);
+    if (last !== undefined && this.start[last] > this.start[one]) row.isSorted = false;
+    row.items.push(one);
+    this.first = Math.min(this.first, this.start[one]);
+    if (row.isSorted) this.enlane(row, one);
+  }
+
+  touch(one) {
+    if (this.lane[one] >= 0) this.rows[this.row[one]].lanes[this.lane[one]]?.touch(one);
+  }
+
+  // lanes
+
+  enlane(row, one) {
+    this.lane[one] = -1;
+    if (this.hidden.has(this.task[one])) return;
+    const start = this.start[one];
+    let at = row.lanes.findIndex((lane) => lane.isFree(start));
+    if (at < 0) {
+      if (row.lanes.length < MOST_LANES) row.lanes.push(new Lane(this));
+      at = row.lanes.length - 1;
+    }
+    this.lane[one] = at;
+    row.lanes[at].push(one);
+  }
+
+  relane(row) {
+    row.items.sort((one, other) => this.start[one] - this.start[other]);
+    row.isSorted = true;
+    row.lanes = [];
+    for (const one of row.items) this.enlane(row, one);
+  }
+
+  hide(hidden) {
+    this.hidden = hidden;
+    for (const row of this.rows) this.relane(row);
+    this.version += 1;
+  }
+
+  // questions
+
+  /** Until when an execution goes, on a clock that says `now`. */
+  until(one, now) {
+    return Math.min(this.end[one], Math.max(now, this.start[one]));
+  }
+
+  /** The execution of a row at a time and a lane, or of its nearest lane; -1 if there is none within `slack` seconds. */
+  at(row, time, lane, slack, now) {
+    let best = -1;
+    let distance = slack;
+    for (const [number, one] of this.rows[row].lanes.map((each, at) => [at, each.nearest(time)])) {
+      for (const candidate of one) {
+        const off = Math.max(this.start[candidate] - time, time - this.until(candidate, now), 0) + Math.abs(number - lane) * slack;
+        if (off <= distance) {
+          distance = off;
+          best = candidate;
+        }
+      }
+    }
+    return best;
+  }
+
+  /** Figures of each task: how many, how many failed, and how long the middle one, the slow ones and the longest took. */
+  byTask(now) {
+    const lengths = this.tasks.all.map(() => []);
+    const failed = new Int32Array(this.tasks.all.length);
+    for (let one = 0; one < this.count; one += 1) {
+      lengths[this.task[one]].push(this.until(one, now) - this.start[one]);
+      if (this.phase[one] === FAILED) failed[this.task[one]] += 1;
+    }
+    return lengths.map((all, task) => {
+      const sorted = Float64Array.from(all).sort();
+      const at = (share) => (sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] : null);
+      return { task: this.tasks.all[task], count: sorted.length, failed: failed[task], middle: at(0.5), slow: at(0.95), longest: at(1) };
+    });
+  }
+}
+
+/** Indexes by ascending start; most answers are sorted already. */
+function byStart(start) {
+  const order = Int32Array.from(start, (_, at) => at);
+  for (let at = 1; at < start.length; at += 1) if (start[at] < start[at - 1]) return order.sort((one, other) => start[one] - start[other]);
+  return order;
+}
