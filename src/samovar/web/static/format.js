@@ -64,7 +64,8 @@ function day(date) {
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
 }
 
-export const PHASES = ["queued", "waiting", "running", "succeeded", "failed", "aborted"];
+/** Of actions, in the order of their lives. */
+export const PHASES = ["queued", "waiting", "running", "succeeded", "failed", "aborted", "timed_out"];
 
 const SETTLED = new Set(["succeeded", "failed", "aborted", "timed_out"]);
 

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
+import { phaseName } from "./format.js";
 import { button } from "./parts.js";
 
 const PAUSE = 250; // ms after the last key before a filter holds
@@ -95,7 +96,7 @@ export class Filters {
         "label",
         {},
         h("span", {}, "Phase"),
-        h("select", { value: this.values.phase, onchange: this.change("phase", 0) }, h("option", { value: "" }, "any"), phases.map((one) => h("option", { value: one }, one))),
+        h("select", { value: this.values.phase, onchange: this.change("phase", 0) }, h("option", { value: "" }, "any"), phases.map((one) => h("option", { value: one }, phaseName(one)))),
       ),
       text("task", "Task", "its whole name"),
       text("search", "Name or task", "any part"),

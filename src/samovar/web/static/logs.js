@@ -5,7 +5,7 @@ import { Gone, get, stream } from "./api.js";
 import { clock, count } from "./format.js";
 
 const FIRST = 1000;
-const MOST = 10_000; // lines kept on the page; older ones go
+const MOST = 5000; // lines kept on the page; older ones go
 const AGAIN = 1000;
 
 export class Logs {

@@ -89,33 +89,32 @@ export function settings(all) {
 
 // slots
 
-const SLOTS = [
-  ["active", "active"],
-  ["parked", "parked"],
-  ["free", "free"],
-];
+const SLOT_KINDS = ["active", "parked", "free", "starting", "draining"];
+const MOST_SQUARES = 24;
 
-const MOST_SLOTS = 48;
-
-/** The slots of one replica as small squares, with what they mean in words. Parked executions hold no slot and come last. */
-export function slots(replica) {
+/** How many slots of a replica are what. Parked executions hold no slot and come last. */
+function slotKinds(replica) {
   const free = Math.max(0, replica.slots - replica.active);
-  const counts = replica.state === "starting" ? { starting: Math.max(1, replica.slots) } : { active: replica.active, free, parked: replica.parked };
-  if (replica.state === "draining") counts.draining = 1;
-  const words = replica.state === "starting" ? "starting" : `${replica.active} of ${replica.slots} slots active${replica.parked ? `, ${replica.parked} parked` : ""}${replica.state === "draining" ? ", draining" : ""}`;
-  const kinds = replica.state === "starting" ? [["starting"]] : replica.state === "draining" ? [["active"], ["parked"], ["draining", free]] : [["active"], ["free"], ["parked"]];
-  const squares = [];
-  for (const [kind, own] of kinds) {
-    const n = own ?? counts[kind] ?? 0;
-    for (let i = 0; i < Math.min(n, MOST_SLOTS); i += 1) squares.push(h("i", { class: `slot slot-${kind}` }));
-    if (n > MOST_SLOTS) squares.push(h("b", { class: "more" }, `+${count(n - MOST_SLOTS)} ${kind}`));
+  if (replica.state === "starting") return [["starting", Math.max(1, replica.slots)]];
+  return [["active", replica.active], [replica.state === "draining" ? "draining" : "free", free], ["parked", replica.parked]];
+}
+
+/** The slots of one replica, a square each, or a bar in proportion where they are many; with what they mean in words. */
+export function slots(replica) {
+  const kinds = slotKinds(replica).filter(([, n]) => n > 0);
+  const parked = replica.parked ? `, ${count(replica.parked)} parked` : "";
+  const used = `${count(replica.active)} of ${count(replica.slots)}`;
+  const words = replica.state === "starting" ? "starting" : `${used} slots active${parked}${replica.state === "draining" ? ", draining" : ""}`;
+  const label = { role: "img", "aria-label": words, title: words };
+  if (kinds.reduce((sum, [, n]) => sum + n, 0) <= MOST_SQUARES) {
+    return h("span", { class: "slots", ...label }, kinds.map(([kind, n]) => Array.from({ length: n }, () => h("i", { class: `slot slot-${kind}` }))));
   }
-  return h("span", { class: "slots", role: "img", "aria-label": words, title: words }, squares);
+  const bar = kinds.map(([kind, n]) => h("i", { class: `slot slot-${kind}`, style: { "flex-grow": String(n) } }));
+  return h("span", { class: "slots", ...label }, h("span", { class: "slot-bar" }, bar), h("b", { class: "more" }, `${used}${parked}`));
 }
 
 export function slotLegend() {
-  const kinds = [...SLOTS, ["starting", "starting"], ["draining", "draining"]];
-  return h("p", { class: "slot-legend", "aria-hidden": "true" }, kinds.map(([kind, text]) => h("span", {}, h("i", { class: `slot slot-${kind}` }), text)));
+  return h("p", { class: "slot-legend", "aria-hidden": "true" }, SLOT_KINDS.map((kind) => h("span", {}, h("i", { class: `slot slot-${kind}` }), kind)));
 }
 
 // charts
@@ -147,7 +146,7 @@ export function stack(parts) {
   return h(
     "div",
     { class: "stack", "aria-hidden": "true" },
-    shown.map((part) => h("span", { class: `span span-${part.name}`, style: { "flex-grow": String(part.share) }, title: part.text }, part.share > 0.12 ? h("b", {}, part.name) : null)),
+    shown.map((part) => h("span", { class: `span span-${part.name}`, style: { "flex-grow": String(part.share) }, title: part.text }, part.share > 0.07 ? h("b", {}, part.name) : null)),
   );
 }
 

@@ -138,7 +138,7 @@ export class ActionPage {
   called() {
     const { items, next } = this.children;
     if (!items.length) return null;
-    const columns = [["Action"], ["Task"], ["Phase"], ["Queued", "num wide"], ["Duration", "num"], ["Replica", "wide"], ["Error", "wide"]];
+    const columns = [["Action"], ["Task", "wide"], ["Phase"], ["Queued", "num wide"], ["Duration", "num"], ["Replica", "wide"], ["Error", "wide"]];
     return section("What it called", "children", table("What it called", columns, items.map((one) => actionRow({ run: this.run, ...one }, this.app.now()))), next ? h("p", { class: "small" }, `These are the first ${CHILDREN}. `, link(links.run(this.run), "The run's tree"), " has all.") : null);
   }
 

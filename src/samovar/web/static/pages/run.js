@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { ask } from "../dialog.js";
 import { h } from "../dom.js";
-import { clock, count, duration, isSettled, many } from "../format.js";
+import { PHASES, clock, count, duration, isSettled, many } from "../format.js";
 import { Filters, Pages } from "../lists.js";
 import { Logs } from "../logs.js";
 import { button, cell, empty, facts, head, link, links, phase, table } from "../parts.js";
@@ -11,7 +11,6 @@ import { runLasted } from "./runs.js";
 import { Tree } from "./tree.js";
 
 const PAGE = 100;
-const PHASES = ["queued", "waiting", "running", "succeeded", "failed", "aborted"];
 const TABS = [["", "Tree"], ["actions", "All actions"], ["logs", "Log"]];
 
 export class RunPage {
@@ -162,11 +161,11 @@ class Flat {
   }
 
   view() {
-    return [this.filters.view(PHASES), this.pages.items.length ? this.list() : this.none(), this.pages.view()];
+    return [this.filters.view(PHASES.filter((one) => one !== "waiting")), this.pages.items.length ? this.list() : this.none(), this.pages.view()];
   }
 
   list() {
-    const columns = [["Action"], ["Task"], ["Phase"], ["Queued", "num wide"], ["Duration", "num"], ["Replica", "wide"], ["Error", "wide"]];
+    const columns = [["Action"], ["Task", "wide"], ["Phase"], ["Queued", "num wide"], ["Duration", "num"], ["Replica", "wide"], ["Error", "wide"]];
     return table("Actions, newest first", columns, this.pages.items.map((one) => actionRow(one, this.app.now())), { key: "list" });
   }
 
@@ -180,8 +179,8 @@ export function actionRow(one, now) {
   return h(
     "tr",
     { key: one.id },
-    h("th", { scope: "row" }, link(links.action(one.run, one.id), one.number ?? one.id.slice(0, 8))),
-    cell(one.task, "cut", { title: one.task }),
+    h("th", { scope: "row" }, link(links.action(one.run, one.id), one.number ?? one.id.slice(0, 8)), h("span", { class: "narrow small" }, one.task)),
+    cell(one.task, "cut wide", { title: one.task }),
     cell([phase(one.phase), one.attempts > 1 ? h("span", { class: "small" }, ` ${many(one.attempts, "attempt")}`) : null]),
     cell(clock(one.queued, 3), "num wide"),
     cell(one.cached ? "cached" : duration(lasted(one, now)), "num"),

@@ -6,7 +6,7 @@ import { Filters, Pages } from "../lists.js";
 import { button, cell, code, empty, head, link, links, phase, table } from "../parts.js";
 
 const PAGE = 50;
-const PHASES = ["queued", "running", "succeeded", "failed", "aborted"];
+const PHASES = ["queued", "running", "succeeded", "failed", "aborted", "timed_out"];
 
 export class RunsPage {
   title = "Runs";
@@ -53,7 +53,7 @@ export class RunsPage {
   }
 
   list() {
-    const columns = [["Run"], ["Task"], ["Phase"], ["Started", "num wide"], ["Duration", "num"], ["Actions", "num"]];
+    const columns = [["Run"], ["Task", "wide"], ["Phase"], ["Started", "num wide"], ["Duration", "num"], ["Actions", "num"]];
     return table("Runs, newest first", columns, this.pages.items.map((run) => this.row(run)), { key: "list" });
   }
 
@@ -61,8 +61,8 @@ export class RunsPage {
     return h(
       "tr",
       { key: run.name },
-      h("th", { scope: "row" }, link(links.run(run.name), run.name)),
-      cell(run.task, "cut", { title: run.task }),
+      h("th", { scope: "row" }, link(links.run(run.name), run.name), h("span", { class: "narrow small" }, run.task)),
+      cell(run.task, "cut wide", { title: run.task }),
       cell(phase(run.phase)),
       cell(clock(run.started), "num wide"),
       cell(duration(runLasted(run, this.app.now())), "num"),

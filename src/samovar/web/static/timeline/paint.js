@@ -10,6 +10,7 @@ export const DECISIONS = 22;
 export const COLOURS = 10;
 const LABELLED = 44; // pixels that a bar needs for its task's name
 const STRIPE = 3;
+const PALE = 0.34;
 
 /** Colours of the page, read anew when the theme changes. */
 export class Palette {
@@ -153,7 +154,7 @@ export class Painter {
     const stretches = model.parked.get(one);
     if (!stretches) this.bars.add(colour, 1, x, top, width, height);
     else {
-      this.bars.add(colour, 0.28, x, top, width, height);
+      this.bars.add(colour, PALE, x, top, width, height);
       this.actives(one, stretches).forEach(([from, until]) => this.bars.add(colour, 1, scene.x(from), top, (until - from) * scene.scale, height));
     }
     const phase = model.phase[one];

@@ -3,7 +3,8 @@
 
 const LEAST = 26;
 const MOST = 132;
-const A_LANE = 7;
+const A_LANE = [7, 18]; // pixels, by how many lanes share the room
+const ROOM = 400;
 const PADDING = 6;
 const NAME = 15; // height of a replica's name where there is no room beside its row
 const NARROW = 640;
@@ -46,12 +47,14 @@ export class Scene {
     const { rows } = this.model;
     this.order = rows.map((_, at) => at).filter((at) => this.isEndedShown || rows[at].replica.ended_at === null);
     this.order.sort((one, other) => rows[one].replica.starting_at - rows[other].replica.starting_at);
+    const lanes = this.order.reduce((sum, row) => sum + Math.max(1, rows[row].lanes.length), 0);
+    this.aLane = Math.min(A_LANE[1], Math.max(A_LANE[0], (ROOM - PADDING * this.order.length) / lanes));
     this.tops = new Float64Array(this.order.length + 1);
     this.order.forEach((row, at) => (this.tops[at + 1] = this.tops[at] + this.rowHeight(rows[row])));
   }
 
   rowHeight(row) {
-    return Math.min(MOST, Math.max(LEAST, PADDING + row.lanes.length * A_LANE)) + this.nameHeight;
+    return Math.min(MOST, Math.max(LEAST, PADDING + row.lanes.length * this.aLane)) + this.nameHeight;
   }
 
   get total() {

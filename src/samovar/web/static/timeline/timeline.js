@@ -93,7 +93,7 @@ export class Timeline {
     let found = this.colourNumbers.get(task);
     if (found === undefined) {
       const taken = new Set(this.colourNumbers.values());
-      found = hash(this.model.tasks.all[task]) % COLOURS;
+      found = hash(this.model.tasks.all[task]) % (COLOURS - 1); // grey, the last one, only when the others are taken
       for (let tried = 0; taken.has(found) && tried < COLOURS; tried += 1) found = (found + 1) % COLOURS;
       this.colourNumbers.set(task, found);
     }
