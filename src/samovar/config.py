@@ -13,6 +13,7 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     keep_days = 7          # SAMOVAR_KEEP_DAYS: how long after its end a run stays in the journal
     keep_runs = 1000       # SAMOVAR_KEEP_RUNS: how many that have ended stay in it, the newest
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
+    web = "127.0.0.1:7870" # SAMOVAR_WEB: where a service has its pages: HOST:PORT, or none
     max_queued = 10000     # SAMOVAR_MAX_QUEUED: actions that may wait in one pool; whoever asks for more waits
 
 Read when an engine starts. Everything that is wrong in it is an InitializationError that says where and what.
@@ -35,6 +36,12 @@ from samovar.errors import InitializationError
 
 NO_ENDPOINT = endpoint.NONE
 """The endpoint of whoever wants no service."""
+
+NO_WEB = "none"
+"""Where whoever wants no pages has them."""
+
+WEB_PORT = 7870
+"""Of the pages, where none is given."""
 
 NO_JOURNAL = "none"
 """The journal of whoever keeps none."""
@@ -62,6 +69,7 @@ class Settings(NamedTuple):
     max_queued: int = BOUNDS.max_queued
     keep_days: float = 30.0
     keep_runs: int = 100_000
+    web: str = ""  # HOST:PORT; "": a port of this host that is free
 
 
 def load() -> Settings:
@@ -93,6 +101,12 @@ def service_at(text: str = "") -> Endpoint:
 def listening(text: str) -> str:
     """Where a service is to listen, as it is named here; "": not here. InitializationError."""
     return _listen("--listen", text) if text else ""
+
+
+def web(text: str = "") -> str:
+    """Where a service has its pages, as it is named here or else set: HOST:PORT, "none", or "": where there is room on
+    this host. InitializationError."""
+    return _web("--web", text) if text else load().web
 
 
 def folder() -> Path:
@@ -160,6 +174,16 @@ def _listen(where: str, value: Any) -> str:
         return endpoint.join(*endpoint.host_and_port(str(value)))
     except ValueError as error:
         raise _wrong(f"{where}={value!r}: {error}") from None
+
+
+def _web(where: str, value: Any) -> str:
+    text = str(value)
+    if text == NO_WEB:
+        return text
+    try:
+        return endpoint.join(*endpoint.host_and_port(text, WEB_PORT))
+    except ValueError as error:
+        raise _wrong(f"{where}={text!r}: {error}, or {NO_WEB!r}") from None
 
 
 def _check_privacy(path: Path) -> None:
@@ -232,5 +256,6 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "max_queued": _max_queued,
     "keep_days": _keep_days,
     "keep_runs": _keep_runs,
+    "web": _web,
 }
 """How what was given for a setting is read: as text, but for these."""

@@ -71,16 +71,16 @@ def parse_token(text: str) -> str:
     return text.strip()
 
 
-def host_and_port(text: str) -> tuple[str, int]:
-    """``HOST:PORT`` or ``HOST``; an IPv6 address stands in brackets. ValueError."""
+def host_and_port(text: str, port: int = PORT) -> tuple[str, int]:
+    """``HOST:PORT``, or ``HOST``, which has this port; an IPv6 address stands in brackets. ValueError."""
     try:
         parts = urlsplit(f"//{text.strip()}")
-        host, port = parts.hostname, parts.port
+        host, named = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
+        host, named = None, None
     if not host or parts.path or parts.query or parts.fragment or parts.username is not None:
         raise ValueError("it must have a host and a port, as HOST:PORT, or [ADDRESS]:PORT for IPv6")
-    return host, PORT if port is None else port
+    return host, port if named is None else named
 
 
 def join(host: str, port: int) -> str:

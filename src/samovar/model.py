@@ -288,6 +288,7 @@ class ReplicaStats(NamedTuple):
     pid: int = 0  # its own, as it sees it; 0: not known yet
     rss: int = 0  # bytes
     lag: float = 0.0  # seconds for which its event loop has not answered
+    process: int = 0  # its pid, as the engine's machine sees it; 0: not known
 
 
 class Underway(NamedTuple):
@@ -305,3 +306,5 @@ class Underway(NamedTuple):
     started: float | None
     replica: str
     cold: bool
+    of_run: int = 0  # its number within the run
+    has_children: bool = False  # that have not ended

@@ -32,10 +32,10 @@ async def mark(path: str) -> None:
 
 
 def variables(home: Path) -> dict[str, str]:
-    """The environment of a user who has nothing but this folder."""
+    """The environment of a user who has nothing but this folder. Pages are a matter of ``tests/web``."""
     (home / "run").mkdir(mode=0o700, exist_ok=True)
     own = {key: value for key, value in os.environ.items() if not key.startswith("SAMOVAR_")}
-    return {**own, "XDG_RUNTIME_DIR": str(home / "run"), "XDG_STATE_HOME": str(home / "state")}
+    return {**own, "SAMOVAR_WEB": "none", "XDG_RUNTIME_DIR": str(home / "run"), "XDG_STATE_HOME": str(home / "state")}
 
 
 def begin(home: Path, **more: str) -> tuple[subprocess.Popen[str], str]:

@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _file(self, path: str) -> None:
-        found = STATIC / ("index.html" if path == "/" else path.removeprefix("/static/"))
+        found = STATIC / ("index.html" if path == "/" else path.removeprefix("/"))
         if not found.resolve().is_relative_to(STATIC) or not found.is_file():
             return self._send(404, "text/plain", b"")
         self._send(200, mimetypes.guess_type(found.name)[0] or "text/plain", found.read_bytes())

@@ -24,6 +24,7 @@ from samovar.cli.params import (
     TLS_CERT,
     TLS_KEY,
     WATCH,
+    WEB,
     complete_run,
 )
 
@@ -35,7 +36,8 @@ from samovar.cli.params import (
 @LISTEN
 @TLS_CERT
 @TLS_KEY
-def serve(driver: str | None, **entrance: str) -> None:
+@WEB
+def serve(driver: str | None, web: str, **entrance: str) -> None:
     """Keep pools for all scripts and commands of this user on this machine, until Ctrl-C or SIGTERM.
 
     While it runs, `samovar run` and scripts use its pools, which stay warm between them. What runs when it is told to
@@ -43,7 +45,7 @@ def serve(driver: str | None, **entrance: str) -> None:
     """
     from samovar.cli import service  # only here and below: keep `samovar --help` light
 
-    service.serve(driver or "", entrance)
+    service.serve(driver or "", web, entrance)
 
 
 @click.command("start", short_help="The same in the background.")
@@ -51,11 +53,12 @@ def serve(driver: str | None, **entrance: str) -> None:
 @LISTEN
 @TLS_CERT
 @TLS_KEY
-def start(driver: str | None, **entrance: str) -> None:
+@WEB
+def start(driver: str | None, web: str, **entrance: str) -> None:
     """Start the service of `samovar serve` in the background, if it does not run."""
     from samovar.cli import service
 
-    service.start(driver or "", entrance)
+    service.start(driver or "", web, entrance)
 
 
 @click.command("stop", short_help="End the service.")

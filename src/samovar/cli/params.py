@@ -66,6 +66,13 @@ LISTEN = click.option(
     help="Take clients of other hosts there, with TLS and tokens; see `samovar token`.  "
     "[default: SAMOVAR_LISTEN, the config file, nowhere]",
 )
+WEB = click.option(
+    "--web",
+    default="",
+    metavar="HOST:PORT|none",
+    help="Where the dashboard is; other hosts need a token of `samovar token` for it.  "
+    "[default: SAMOVAR_WEB, the config file, 127.0.0.1:7870 or the next port that is free]",
+)
 TLS_CERT = click.option(
     "--tls-cert", default="", metavar="FILE", help="The certificate, as PEM; else one is made once."
 )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import click
 
+from samovar import config
 from samovar.cli import table
 from samovar.errors import InitializationError, RuntimeSystemError
 from samovar.host import service
@@ -20,21 +21,29 @@ NOT_RUNNING = 3
 """Exit status of ``status`` where none runs, as for other services."""
 
 
-def serve(driver: str, entrance: dict[str, str]) -> None:
+def serve(driver: str, web: str, entrance: dict[str, str]) -> None:
+    from samovar.web.server import opener  # only here: no other command has pages
+
     wanted = Wanted(**entrance)
     with errors_are_messages():
-        service.serve(lambda line: print(f"samovar: {line}", file=sys.stderr, flush=True), driver, wanted)
+        service.serve(_say, driver, wanted, opener(config.web(web)))
 
 
-def start(driver: str, entrance: dict[str, str]) -> None:
+def _say(line: str) -> None:
+    print(f"samovar: {line}", file=sys.stderr, flush=True)
+
+
+def start(driver: str, web: str, entrance: dict[str, str]) -> None:
     wanted = Wanted(**entrance)
     with errors_are_messages():
         running = service.find()
         if running is None:
-            running = service.start(driver, wanted)
+            running = service.start(driver, wanted, web)
             click.echo(f"started: {_about(running)}; log {service.log_path()}")
+            _say_where(running)
         else:
             click.echo(f"runs already: {_about(running)}")
+            _say_where(running)
             if wanted.listen and not running.service.gate:
                 raise InitializationError(
                     "InitializationError",
@@ -70,13 +79,20 @@ def status(context: click.Context, output: str, endpoint: str) -> None:
         running.close()
     if output == "json":
         described = {"pid": about.pid, "driver": about.driver, "endpoint": running.engine.address, "gate": about.gate}
+        described["web"] = about.web
         seconds = round(time.time() - about.started_at, 1)
         click.echo(json.dumps({**described, "seconds": seconds, "pools": facts}, indent=2))
         return
     click.echo(_about(running))
     if about.gate:
         click.echo(f"other hosts: {about.gate}")
+    _say_where(running)
     click.echo(table.render(get.POOL_COLUMNS, facts) if facts else "no pools")
+
+
+def _say_where(running: RemoteHost) -> None:
+    if running.service.web:
+        click.echo(f"dashboard: {running.service.web}")
 
 
 def _about(running: RemoteHost) -> str:

@@ -12,7 +12,7 @@ from samovar.core import admission, scaling
 from samovar.core.actions import Action
 from samovar.core.messages import Command, Scaled, StartReplica, StopReplica
 from samovar.core.queue import Lane, Queue
-from samovar.core.replicas import ACTIVE, DRAINING, READY, STARTING, Execution, Replica, Roster
+from samovar.core.replicas import DRAINING, READY, STARTING, Execution, Replica, Roster
 from samovar.core.scaling import Mean, backlog_outlasts_start, backoff, desired
 from samovar.model import QUEUED, WAITING, PoolSettings, PoolStats
 
@@ -376,15 +376,15 @@ class Pool:
         return "no free slot"
 
     def stats(self, now: float) -> PoolStats:
-        held = [x.hold for r in self.replicas.values() for x in r.executions.values()]
+        active = sum(replica.active for replica in self.replicas.values())
         return PoolStats(
             self.name,
             self.starting,
             self.ready,
             len(self.replicas) - self.starting - self.ready,
             self.ready * self.settings.concurrency,
-            held.count(ACTIVE),
-            len(held) - held.count(ACTIVE),
+            active,
+            self.executions - active,
             self.queued,
             self.done,
             self.failed,

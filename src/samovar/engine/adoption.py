@@ -385,6 +385,7 @@ class Adoption:
         turns = self._engine.turns_of(work.run) if parent else work.run.client
         self._engine.handle(Claim(work.action, parent, task.retry, task.timeouts, age, ran, failures, turns))
         if work.link is None:
+            self._engine.roots[work.run.name] = work
             work.run.starter.running()
         if work.cached is not None:
             self._engine.cache.lead(work)

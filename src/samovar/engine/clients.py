@@ -84,11 +84,12 @@ class Clients:
         self.archive: Archive | None = None
         self.driver = ""  # its name, for people
         self.gate = ""  # the endpoint for clients of other hosts
+        self.web = self.web_for_others = ""  # the addresses of the dashboard, for this host and for other hosts
+        self.started_at = time.time()
         self._refusing = False
         self._held: list[tuple[Link, Any]] | None = None  # what has to wait until runs are taken up
         self._code: Code | None = None
         self._engine = engine
-        self._started_at = time.time()
         self._links: dict[Link, dict[int, RemoteStarter]] = {}  # → runs that have not ended, by call
         self._runs: dict[str, RemoteStarter] = {}  # the same, and those without a client, by name
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
@@ -158,6 +159,13 @@ class Clients:
             if link in self._links:
                 self._on_frame[type(frame)](link, frame)
 
+    @property
+    def why_not_ready(self) -> str:
+        """Why no run can be started now; "": it can."""
+        if self._refusing:
+            return "the service ends"
+        return "what the service before has left is being taken up" if self._held is not None else ""
+
     def refuse(self) -> None:
         """Nothing new is started from here on, and the service ends soon."""
         self._refusing = True
@@ -183,7 +191,8 @@ class Clients:
         link.turns = self._engine.turns()
         self._links[link] = {}
         blobs = self._engine.blobs if link.incoming is None else ""
-        self._engine.send(link, frames.Joined(os.getpid(), blobs, self.driver, self._started_at, self.gate))
+        web = self.web if link.incoming is None else self.web_for_others
+        self._engine.send(link, frames.Joined(os.getpid(), blobs, self.driver, self.started_at, self.gate, web))
         if self._refusing:
             self._engine.send(link, frames.Ending())
 

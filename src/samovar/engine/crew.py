@@ -15,7 +15,7 @@ from samovar import errors
 from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
-from samovar.engine.pulse import Pulse
+from samovar.engine.pulse import Pulse, process_of
 from samovar.engine.succession import Succession
 from samovar.entries import Change
 from samovar.model import Environment, Exit, Failure, PoolStats, ReplicaStats
@@ -63,7 +63,7 @@ class Crew:
         link = self.links.get(replica.name)
         if link is None:
             return replica._replace(runs=runs)
-        return replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
+        return replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag, process=process_of(link.socket))
 
     def expect(self, survivors: Mapping[str, Environment]) -> None:
         """Another engine has started these, and they may be there."""

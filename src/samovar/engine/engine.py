@@ -102,6 +102,7 @@ class Engine:
         self._pools = Pools(bounds, succession.era)
         self._lobby = Lobby(lambda work: not self.admission(work.pool, work.run.client), self._begin)
         self._works: dict[int, Work] = {}  # by action
+        self.roots: dict[str, Work] = {}  # the first actions of runs that are on their way, by run
         self.survey = Survey(self, self._pools, self._works)
         self.stats = self.survey.pools
         self.environments: dict[str, Environment] = {}  # by pool
@@ -152,6 +153,8 @@ class Engine:
         if called.cached is not None:
             self.cache.admit(work, called.cached)
         self.enter(work)
+        self.roots[run.name] = work
+        self.survey.changed.append(run.name)
         if self.admission(pool, run.client):
             self._lobby.add(work)
         else:
@@ -426,6 +429,9 @@ class Engine:
             else:
                 self.send(link, frames.Answer(work.call, work.result, work.result_blobs, work.failure))
         else:
+            if self.roots.get(work.run.name) is work:
+                del self.roots[work.run.name]
+            self.survey.changed.append(work.run.name)
             for pool in work.run.pools:
                 self.handle(Drain(pool))
             if work.run.survivors:

@@ -5,9 +5,12 @@ Called in the engine's turn, so each call does a bounded amount of work however 
 
 from __future__ import annotations
 
+import heapq
 import time
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -25,8 +28,21 @@ if TYPE_CHECKING:
 STEPS = 10_000
 """Actions that are looked at in one turn."""
 
+CHANGES = 1_000
+"""Changes of runs that wait for whoever watches."""
+
 LARGEST = 500
 """Actions of an answer at most."""
+
+
+class Closeup(NamedTuple):
+    """An action that is on its way, with what only whoever looks at it alone wants to know."""
+
+    underway: Underway
+    body: bytes  # of its inputs
+    blobs: tuple[str, ...]
+    retries: int  # of its own failures that it may have
+    failures: int  # that it has had
 
 
 class Survey:
@@ -36,6 +52,18 @@ class Survey:
         self._engine = engine
         self._pools = pools
         self._works = works
+        self.changed: deque[str] = deque(maxlen=0)
+        """Names of runs that have started or ended, while somebody watches."""
+
+    def watch(self, is_watched: bool) -> None:
+        """From here on somebody wants to know which runs have changed, or nobody does."""
+        self.changed = deque(self.changed, maxlen=CHANGES if is_watched else 0)
+
+    def take_changes(self) -> list[str]:
+        """Since the last call, each run once; of many the newest."""
+        names = list(dict.fromkeys(self.changed))
+        self.changed.clear()
+        return names
 
     def pools(self) -> list[PoolStats]:
         """Every pool; a note where something keeps it from its work."""
@@ -52,6 +80,49 @@ class Survey:
     def underway(self, ask: frames.AskActions) -> tuple[tuple[Underway, ...], int]:
         """A part of the actions that are queued or run, and before which number to go on."""
         return underway(self._works, self._pools.actions, ask)
+
+    def root(self, run: str) -> int:
+        """The first action of a run that is on its way; 0: it is not."""
+        work = self._engine.roots.get(run)
+        return work.action if work is not None else 0
+
+    def runs(self, limit: int) -> list[Underway]:
+        """The first actions of the runs that are on their way, the newest first."""
+        newest = islice(reversed(self._engine.roots.values()), limit)
+        return [closeup.underway for work in newest if (closeup := self.closeup(work.action)) is not None]
+
+    def closeup(self, number: int) -> Closeup | None:
+        """One action from near; None: it is not on its way."""
+        work, action = self._works.get(number), self._pools.actions.get(number)
+        if work is None or action is None:
+            return None
+        seen = _described(work, action, self._works, time.time() - time.monotonic())
+        return Closeup(seen, work.body, work.blobs, action.retry.count, action.failures)
+
+    def children(self, number: int, before: int, limit: int) -> tuple[tuple[Underway, ...], int] | None:
+        """As ``underway``, of what one action has called; None: there is too much of it to be looked at in one turn."""
+        parent = self._pools.actions.get(number)
+        children = (parent.children if parent is not None else None) or ()
+        if len(children) > STEPS:
+            return None
+        room = max(1, min(limit, LARGEST))
+        older = [child.id for child in children if not before or child.id < before]
+        newest = heapq.nlargest(room + 1, older)
+        seen = tuple(closeup.underway for child in newest[:room] if (closeup := self.closeup(child)) is not None)
+        return seen, newest[room - 1] if len(newest) > room else 0
+
+    def count(self, run: str, before: int) -> tuple[Counter[str], int]:
+        """Of a run's actions by phase, as far as they are seen in one turn, and before which number to go on."""
+        found: Counter[str] = Counter()
+        steps, number = STEPS, 0
+        for number, work in _newest_first(self._works, before, steps):
+            steps -= 1
+            action = self._pools.actions.get(number)
+            if work is not None and action is not None and work.run.name == run:
+                found[action.phase.value] += 1
+            if not steps:
+                return found, number if number > 1 else 0
+        return found, 0
 
     def abort(self, run: str, action: int, reason: str) -> bool:
         """One action of a run, with everything below it. False: it is not on its way."""
@@ -89,8 +160,8 @@ def underway(
     for number, work in _newest_first(works, ask.before, steps):
         steps -= 1
         action = actions.get(number)
-        if work is not None and action is not None and _is_wanted(work, action, ask):
-            found.append(_described(work, action, wall - now))
+        if work is not None and action is not None and _is_wanted(work, action, works, ask):
+            found.append(_described(work, action, works, wall - now))
         if len(found) == room or not steps:
             return tuple(found), number if number > 1 else 0
     return tuple(found), 0
@@ -109,13 +180,14 @@ def _newest_first(works: dict[int, Work], before: int, steps: int) -> Iterator[t
             yield number, works[number]
 
 
-def _is_wanted(work: Work, action: Action, ask: frames.AskActions) -> bool:
+def _is_wanted(work: Work, action: Action, works: dict[int, Work], ask: frames.AskActions) -> bool:
     return (
         ask.run in ("", work.run.name)
         and ask.task in ("", work.task.name)
         and ask.action in ("", work.id, str(work.number))
         and ask.phase in ("", action.phase.value)
         and work.pool.startswith(ask.pool)
+        and (ask.parent is None or ask.parent == _parent(work, action, works))
         and (not ask.replica or _replica(action).startswith(ask.replica))
     )
 
@@ -124,14 +196,22 @@ def _replica(action: Action) -> str:
     return action.execution.replica.id if action.execution is not None else ""
 
 
-def _described(work: Work, action: Action, wall: float) -> Underway:
+def _parent(work: Work, action: Action, works: dict[int, Work]) -> str:
+    """Its id; "": it has none."""
+    if work.record is not None:
+        return work.record.parent.id if work.record.parent is not None else ""
+    caller = works.get(action.parent.id) if action.parent is not None else None
+    return caller.id if caller is not None else ""
+
+
+def _described(work: Work, action: Action, works: dict[int, Work], wall: float) -> Underway:
     """``wall``: what the wall clock shows at the zero of the other one."""
     record, execution = work.record, action.execution
     return Underway(
         action.id,
         work.run.name,
         work.id,
-        record.parent.id if record is not None and record.parent is not None else "",
+        _parent(work, action, works),
         work.task.name,
         action.phase,
         work.pool,
@@ -140,6 +220,8 @@ def _described(work: Work, action: Action, wall: float) -> Underway:
         wall + execution.started_at if execution is not None else None,
         _replica(action),
         record is not None and record.cold and execution is not None,
+        work.number,
+        bool(action.children),
     )
 
 

@@ -84,6 +84,16 @@ def answer(query: Query, journal: Journal | None, logs: Path) -> Any:
     return journal.find(query)
 
 
+def catch_up(query: Query, journal: Journal | None, logbook: Logbook | None) -> None:
+    """What was said before the question is to be in the answer, where it can be."""
+    if isinstance(query, LogQuery):
+        if logbook is not None:
+            logbook.flush(SECONDS)
+    elif journal is not None:
+        with contextlib.suppress(errors.JournalError):  # then what is written by now has to do
+            journal.flush(SECONDS)
+
+
 class Archive:
     """Implements ``samovar.engine.clients.Archive``."""
 
@@ -108,7 +118,7 @@ class Archive:
         page, problem = b"", ""
         try:
             query = unpack(data)
-            self._catch_up(query)
+            catch_up(query, self._journal, self._logbook)
             page = msgspec.msgpack.encode(answer(query, self._journal, self._logbook.root))
         except errors.JournalError as error:
             problem = str(error)
@@ -117,14 +127,6 @@ class Archive:
         with self._turn:
             tell(page, problem)
             self._flush()
-
-    def _catch_up(self, query: Query) -> None:
-        """What was said before the question is to be in the answer, where it can be."""
-        if isinstance(query, LogQuery):
-            self._logbook.flush(SECONDS)
-        elif self._journal is not None:
-            with contextlib.suppress(errors.JournalError):  # then what is written by now has to do
-                self._journal.flush(SECONDS)
 
     def _recall(self, run: str, tell: Callable[[Recalled], None]) -> None:
         try:

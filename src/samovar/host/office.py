@@ -10,6 +10,7 @@ from samovar.host.bundles import Bundles
 from samovar.host.desk import Desk
 from samovar.host.logbook import Logbook
 from samovar.host.memory import Memory
+from samovar.host.premises import Premises
 from samovar.host.station import Station
 
 
@@ -29,6 +30,11 @@ class Office:
         clients.keep_code(self._desk)
         clients.archive = self._archive
         clients.hold()
+
+    def premises(self, address: str) -> Premises:
+        """What there is to be shown; ``address``: where clients come in."""
+        journal = self._memory.journal if self._memory is not None else None
+        return Premises(self._station, address, journal, self._logbook)
 
     def begin(self) -> None:
         """Take up what another engine has left, and keep house from here on."""

@@ -24,6 +24,7 @@ from samovar.host.entrance import AS_SET, Entrance, Wanted
 from samovar.host.memory import Memory
 from samovar.host.office import Office
 from samovar.host.places import OUTLIVE, ServicePlaces
+from samovar.host.premises import OpenWeb, Premises, Web, no_web
 from samovar.host.remote import RemoteHost, no_answer
 from samovar.host.station import Station
 from samovar.ports import Report
@@ -37,7 +38,7 @@ START_SECONDS = 20.0
 _LOOK = 0.02  # seconds
 
 
-def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET) -> None:
+def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET, open_web: OpenWeb = no_web) -> None:
     """Serve until a signal or a client ends it. InitializationError: one runs already, or a setting is wrong."""
     address = config.socket_path()
     with _alone(address):
@@ -53,6 +54,7 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
         memory = Memory(where, say) if where else None
         station = _station(say, report, driver, memory)
         office = Office(station, memory, say)
+        web = _opened(open_web, office.premises(str(address)), report)
         ending = _Ending()
         clients = station.engine.clients
         clients.driver = station.driver
@@ -61,6 +63,8 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
             station.engine.hub.listen(str(address), "client")
         collector.spare_what_is_there()
         say(f"serving at {address}, driver {station.driver}, process {os.getpid()}")
+        if web is not None:
+            say(web.about)
         if entrance is not None:
             entrance.open(station)
         try:
@@ -76,6 +80,8 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
             address.unlink(missing_ok=True)
             if entrance is not None:
                 entrance.shut()
+            if web is not None:
+                web.shut()
             with station.turn:
                 station.engine.fall_silent()
             if memory is not None:
@@ -87,6 +93,19 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET)
             if memory is not None:
                 memory.close()
         say("ended")
+
+
+def _opened(open_web: OpenWeb, premises: Premises, say: Report) -> Web | None:
+    """The pages, where clients get to know of them. Without them the service ends as it began."""
+    try:
+        web = open_web(premises, say)
+    except BaseException:
+        premises.station.close(0.0)
+        raise
+    if web is not None:
+        clients = premises.station.engine.clients
+        clients.web, clients.web_for_others = web.url, web.url_for_others
+    return web
 
 
 def _station(say: Report, report: Report, driver: str, memory: Memory | None) -> Station:
@@ -101,12 +120,13 @@ def _station(say: Report, report: Report, driver: str, memory: Memory | None) ->
     return Station(report, on_log, places, driver, remembers, succession)
 
 
-def start(driver: str = "", wanted: Wanted = AS_SET) -> RemoteHost:
-    """Start a service in the background and connect to it. InitializationError, with the end of its log: it does not
-    answer.
+def start(driver: str = "", wanted: Wanted = AS_SET, web: str = "") -> RemoteHost:
+    """Start a service in the background and connect to it; ``web``: where its pages are.
+
+    InitializationError, with the end of its log: it does not answer.
     """
     log = log_path()
-    options = [*(["--driver", driver] if driver else []), *wanted.options()]
+    options = [*(["--driver", driver] if driver else []), *(["--web", web] if web else []), *wanted.options()]
     command = [sys.executable, "-m", "samovar", "serve", *options]
     with open(log, "ab") as file:
         began = file.tell()

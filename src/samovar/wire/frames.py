@@ -359,6 +359,7 @@ class AskActions(_Frame, frozen=True, tag="ask actions"):
     replica: str = ""
     before: int = 0
     limit: int = 100
+    parent: str | None = None  # "": of no action, so the first ones of runs
 
 
 class Find(_Frame, frozen=True, tag="find"):
@@ -406,6 +407,7 @@ class Joined(_Frame, frozen=True, tag="joined"):
     driver: str
     started_at: float  # seconds since the epoch
     gate: str = ""  # the endpoint for clients of other hosts, without a token; "": there is none
+    web: str = ""  # the address of the dashboard, as this client may reach it; "": there is none
 
 
 class Kept(_Frame, frozen=True, tag="kept"):

@@ -1,0 +1,73 @@
+"""The application: routes, what is answered where there are none, and the pages' own files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+import samovar
+from samovar.errors import BaseRuntimeError
+from samovar.host.premises import Premises
+from samovar.web import problems
+from samovar.web.feed import Standing
+from samovar.web.lookout import Lookout
+from samovar.web.problems import Problem
+from samovar.web.routes import pools, runs, service
+from samovar.web.routes.base import House
+
+STATIC = Path(__file__).parent / "static"
+
+ROUTERS = [service.router, pools.router, runs.router]
+"""In the order in which they are asked."""
+
+
+def application(premises: Premises, closing: threading.Event, guarded: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """``closing``: streams end when it is set. ``guarded``: puts a guard in front of it."""
+    house = House(Lookout(premises, closing))
+    feed = house.lookout.feed
+    feed.compose = lambda standing, names: _events(house, standing, names)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sampling = asyncio.create_task(feed.run())
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sampling
+
+    app = FastAPI(
+        title="samovar",
+        version=samovar.__version__,
+        description="What a samovar service does, and has done. Times are seconds since 1970.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.house = house
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
+    return guarded(app)
+
+
+def _events(house: House, standing: Standing, names: list[str]) -> list[tuple[str, bytes]]:
+    """In a thread: what those who listen are told of a sample."""
+    found = [("pools", pools.pool_list(house.lookout.feed, standing).model_dump_json().encode())]
+    changed = []
+    for name in names:
+        with contextlib.suppress(Problem, BaseRuntimeError):  # gone again, or not to be read now
+            changed.append(house.runs.get(name).model_dump(mode="json"))
+    if changed:
+        found.append(("runs", msgspec.json.encode({"items": changed})))
+    return found

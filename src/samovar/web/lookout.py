@@ -1,0 +1,120 @@
+"""What there is to be seen of a service: of its engine in short turns, and of what is written down.
+
+Called in threads of the web server's own. Each turn asks the engine for a bounded part, however much is queued.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from typing import Any
+
+import samovar
+from samovar import errors
+from samovar.host import archive, lines
+from samovar.host.lines import LogPage, LogQuery
+from samovar.host.premises import Premises
+from samovar.web import models
+from samovar.web.feed import Feed
+from samovar.web.problems import Problem
+from samovar.wire import frames
+
+KEPT_LINES = 200
+"""Lines that a replica has written outside of tasks, the newest."""
+
+KEPT_REPLICAS = 1_000
+"""Replicas of which such lines are kept."""
+
+NO_JOURNAL = "no journal is kept, so what has ended is not known; set SAMOVAR_JOURNAL, or leave it unset, to keep one"
+
+
+class Lookout:
+    """``closing``: set when the service ends."""
+
+    def __init__(self, premises: Premises, closing: threading.Event) -> None:
+        self.station = premises.station
+        self.engine = premises.station.engine
+        self.turn = premises.station.turn
+        self.journal = premises.journal
+        self.closing = closing
+        self.feed = Feed(premises.station, closing)
+        self._address = premises.address
+        self._logbook = premises.logbook
+        self._written: OrderedDict[str, deque[str]] = OrderedDict()  # by replica
+        with self.turn:
+            self._on_log, self.engine.on_log = self.engine.on_log, self._heard
+
+    # the service
+
+    def service(self, url: str) -> models.Service:
+        kept = models.Journal(kept=False)
+        if self.journal is not None:
+            health = self.journal.health()
+            kept = models.Journal(
+                kept=True, backlog=health.backlog, lag=health.lag, is_slow=health.is_slow, trouble=health.trouble
+            )
+        return models.Service(
+            version=samovar.__version__,
+            pid=os.getpid(),
+            driver=self.station.driver,
+            started_at=self.engine.clients.started_at,
+            address=self._address,
+            url=url,
+            journal=kept,
+            now=time.time(),
+        )
+
+    def why_not_ready(self) -> str:
+        """Why no run can be started now; "": it can."""
+        with self.turn:
+            why = self.engine.clients.why_not_ready
+        trouble = self.journal.health().trouble if self.journal is not None else ""
+        return why or (f"the journal cannot be written: {trouble}" if trouble else "")
+
+    # pools and replicas
+
+    def has_pool(self, pool: str) -> bool:
+        with self.turn:
+            return pool in self.engine.environments
+
+    def control(self, order: frames.Control) -> str:
+        """Change a pool by hand. Why nothing was changed; "": it was."""
+        with self.turn:
+            _, problem = self.engine.survey.control(order)
+            self.engine.flush()
+        return problem
+
+    def replica_log(self, replica: str) -> list[str]:
+        with self.turn:
+            return list(self._written.get(replica, ()))
+
+    def _heard(self, replica: str, stream: str, text: str) -> None:
+        """In a turn: it writes outside of tasks."""
+        self._written.setdefault(replica, deque(maxlen=KEPT_LINES)).extend(text.splitlines()[-KEPT_LINES:])
+        self._written.move_to_end(replica)
+        if len(self._written) > KEPT_REPLICAS:
+            self._written.popitem(last=False)
+        self._on_log(replica, stream, text)
+
+    # what is written down
+
+    def find(self, query: Any) -> Any:
+        """A page, in which all is that was said before. JournalError: there is none, and why."""
+        if self.journal is None:
+            raise errors.JournalError(NO_JOURNAL)
+        archive.catch_up(query, self.journal, self._logbook)
+        return self.journal.find(query)
+
+    def lines(self, query: LogQuery) -> LogPage:
+        """What tasks have printed; nothing where that is not kept."""
+        if self._logbook is None:
+            return LogPage([], query.after, True)
+        archive.catch_up(query, self.journal, self._logbook)
+        try:
+            return lines.read(self._logbook.root, query)
+        except ValueError as error:
+            raise Problem(422, "after: it is no place among lines; take the 'next' of the page before") from error
+        except OSError as error:
+            raise Problem(503, f"the lines of run {query.run} cannot be read: {error}") from error

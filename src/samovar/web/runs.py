@@ -1,0 +1,160 @@
+"""Runs: what is written down of them, with what the engine knows of those that are on their way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from samovar.engine.crew import pool_of
+from samovar.engine.scribe import ROOT, TRACE
+from samovar.entries import ActionQuery, RunQuery, RunSummary
+from samovar.journal.pages import LARGEST
+from samovar.model import Phase
+from samovar.web import models
+from samovar.web.actions import SEARCHED, UNDERWAY, Actions, Wanted
+from samovar.web.lookout import Lookout
+from samovar.web.problems import Problem
+
+COUNTING_TURNS = 20
+"""In which the actions of a run that are on their way are counted; where it takes more, they are not."""
+
+COUNTED_PAGES = 5
+"""Of failed actions of a run that are counted; likewise."""
+
+_BAD = (Phase.FAILED, Phase.ABORTED, Phase.TIMED_OUT)
+
+
+class Runs:
+    def __init__(self, lookout: Lookout, actions: Actions) -> None:
+        self._look = lookout
+        self._actions = actions
+        self._turn, self._engine = lookout.turn, lookout.engine
+
+    def page(self, query: RunQuery, search: str = "") -> models.RunList:
+        """The newest first. ``search``: a part of the name or of the task."""
+        if self._look.journal is None:
+            return models.RunList(items=[run for run in self._live(query) if _matches(run, query, search)], next="")
+        phase = Phase.RUNNING if query.phase in UNDERWAY else query.phase
+        found: list[models.Run] = []
+        after = query.after
+        for _ in range(SEARCHED):
+            part = msgspec.structs.replace(query, phase=phase, limit=query.limit - len(found), after=after)
+            page = self._look.find(part)
+            found += [run for run in self._seen(page.items) if _matches(run, query, search)]
+            after = page.next
+            if not after or len(found) == query.limit:
+                break
+        return models.RunList(items=found, next=after)
+
+    def get(self, name: str) -> models.Run:
+        """404: there is none."""
+        query = RunQuery(run=name)
+        found = self._seen(self._look.find(query).items) if self._look.journal is not None else self._live(query)
+        if not found:
+            raise Problem(404, f"there is no run {name!r}; /api/v1/runs lists those that are known")
+        return found[0]
+
+    def detail(self, name: str) -> models.RunDetail:
+        run = self.get(name)
+        first = self._actions.page(Wanted(name, parent="", limit=1), "").items
+        some = self._actions.page(Wanted(name), "").items
+        pools = {pool_of(action.replica) for action in [*first, *some] if action.replica}
+        return models.RunDetail(
+            **run.model_dump(), counts=self._counts(run), root=first[0] if first else None, pools=sorted(pools)
+        )
+
+    def abort(self, name: str, reason: str) -> bool:
+        """False: it is not on its way."""
+        return self._actions.abort(name, ROOT, reason)
+
+    def _seen(self, written: list[RunSummary]) -> list[models.Run]:
+        """What is written down, and the engine's word on what has not ended."""
+        with self._turn:
+            roots = [self._engine.roots.get(run.run) for run in written if run.ended is None]
+            phases = {root.run.name: root.phase for root in roots if root is not None}
+        return [
+            models.Run(
+                name=run.run,
+                task=run.task,
+                phase=phases.get(run.run, run.phase),
+                started=run.started,
+                ended=run.ended,
+                actions=run.actions,
+                engine=run.engine,
+                is_live=run.run in phases,
+            )
+            for run in written
+        ]
+
+    def _live(self, query: RunQuery) -> list[models.Run]:
+        """Where no journal is kept."""
+        with self._turn:
+            survey = self._engine.survey
+            closeup = survey.closeup(survey.root(query.run)) if query.run else None
+            roots = [closeup.underway] if closeup is not None else survey.runs(query.limit) if not query.run else []
+        return [
+            models.Run(
+                name=root.run,
+                task=root.task,
+                phase=root.phase,
+                started=root.queued,
+                ended=None,
+                actions=0,
+                engine="this process",
+                is_live=True,
+            )
+            for root in roots
+        ]
+
+    def _counts(self, run: models.Run) -> models.RunCounts:
+        live = self._count_live(run.name) if run.is_live else Counter()
+        bad = self._count_bad(run.name) if self._look.journal is not None else None
+        with self._turn:
+            root = self._engine.roots.get(run.name)
+            settled = root.run.settled if root is not None else run.actions
+        return models.RunCounts(
+            queued=None if live is None else live[Phase.QUEUED],
+            waiting=None if live is None else live[Phase.WAITING_FOR_RESOURCES],
+            running=None if live is None else live[Phase.RUNNING],
+            succeeded=None if bad is None else max(0, settled - bad.total()),
+            failed=None if bad is None else bad[Phase.FAILED],
+            aborted=None if bad is None else bad[Phase.ABORTED],
+            timed_out=None if bad is None else bad[Phase.TIMED_OUT],
+        )
+
+    def _count_live(self, run: str) -> Counter[str] | None:
+        """By phase; None: there are too many."""
+        total: Counter[str] = Counter()
+        before = 0
+        for _ in range(COUNTING_TURNS):
+            with self._turn:
+                part, before = self._engine.survey.count(run, before)
+            total += part
+            if not before:
+                return total
+        return None
+
+    def _count_bad(self, run: str) -> Counter[str] | None:
+        """What has not succeeded, by phase; None: there is too much."""
+        total: Counter[str] = Counter()
+        for phase in _BAD:
+            query = ActionQuery(run=run, phase=phase, limit=LARGEST)
+            for _ in range(COUNTED_PAGES):
+                page = self._look.find(query)
+                total[phase] += sum(TRACE not in action.action for action in page.items)
+                query = msgspec.structs.replace(query, after=page.next)
+                if not page.next:
+                    break
+            else:
+                return None
+        return total
+
+
+def _matches(run: models.Run, query: RunQuery, search: str) -> bool:
+    return (
+        query.phase in (None, run.phase)
+        and query.task in ("", run.task)
+        and (query.since is None or run.started >= query.since)
+        and (not search or search.lower() in run.name.lower() or search.lower() in run.task.lower())
+    )
