@@ -144,8 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["runs", _, "actions"]:
                 return self._actions(query)
             case ["runs", _, "actions", number]:
-                at = int(number, 16 if len(number) > 8 else 10) >> (32 if len(number) > 8 else 0)
-                return invented.action_detail(invented.action(at, "" if at == 0 else invented.ROOT))
+                return self._action(number)
             case ["runs", _, "logs"]:
                 return {"lines": [] if query.get("after") else invented.lines(world.lines), "next": "z", "is_last": False}
         raise Refused(404, "Not found", f"there is nothing at {self.path}")
@@ -173,6 +172,13 @@ class _Handler(BaseHTTPRequestHandler):
                 root = invented.action(0, "", phase=run["phase"], task=run["task"], id=invented.ROOT)
                 return {**run, "counts": {**counts, "timed_out": None}, "root": root, "pools": [invented.POOL]}
         raise Refused(404, "No such run", f"there is no run {name}; `samovar get runs` lists them")
+
+    def _action(self, name: str) -> Any:
+        """By its id, or its number in the run."""
+        with contextlib.suppress(ValueError):
+            at = int(name) if name.isdecimal() and len(name) < 8 else int(name[:8], 16)
+            return invented.action_detail(invented.action(at, "" if at == 0 else invented.ROOT))
+        raise Refused(404, "No such action", f"there is no action {name} in this run")
 
     def _actions(self, query: dict[str, str]) -> Any:
         limit, at = int(query["limit"]), int(query.get("after") or "0")
