@@ -26,7 +26,7 @@ class World:
     def __init__(self) -> None:
         self.pools = invented.pools()
         self.runs = invented.runs()
-        self.executions = 400
+        self.executions, self.replicas = 400, 12
         self.children = 1_000_000
         self.lines = 240
         self.token = ""
@@ -38,7 +38,7 @@ class World:
     def timeline(self) -> dict[str, Any]:
         """The same past at each call."""
         if self._timeline is None:
-            self._timeline = invented.timeline(self.executions)
+            self._timeline = invented.timeline(self.executions, self.replicas)
         return {**self._timeline, "now": time.time()}
 
     def empty(self) -> None:

@@ -47,7 +47,7 @@ function drain(pool, tell) {
 function stop(pool, tell) {
   return ask({
     title: `Stop ${pool.name}?`,
-    text: `Its replicas are ended at once: ${many(pool.active + pool.parked, "execution")} on them will be lost. Draining finishes them first.`,
+    text: `Its replicas are ended at once. What they run, ${many(pool.active + pool.parked, "execution")}, is queued again from its beginning; draining finishes it first.`,
     action: "Stop it",
     danger: true,
     done: `${pool.name} is stopped`,

@@ -29,7 +29,6 @@ export class Timeline {
     this.chosen = -1; // by keys
     this.hovered = -1;
     this.isWaiting = false;
-    this.frames = []; // milliseconds that the last pictures took
   }
 
   mount(host) {
@@ -334,10 +333,7 @@ export class Timeline {
     this.isWaiting = true;
     requestAnimationFrame(() => {
       this.isWaiting = false;
-      const began = performance.now();
       this.painter.paint(this.axis.getContext("2d"), this.canvas.getContext("2d"), { now: this.clock(), chosen: this.chosen, hovered: this.hovered });
-      this.frames.push(performance.now() - began);
-      if (this.frames.length > 240) this.frames.shift();
     });
   }
 }
