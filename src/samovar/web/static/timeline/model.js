@@ -10,6 +10,8 @@ export const LOST = 4;
 export const PHASE_NAMES = ["running", "succeeded", "failed", "aborted", "retried"];
 
 const FIRST_ROOM = 1024;
+const ACTIONS = 2 ** 24; // of a run, and attempts at an action: bounds of what one number tells apart
+const ATTEMPTS = 2 ** 8;
 const MOST_LANES = 128; // of one row; executions beyond them lie over each other
 
 const COLUMNS = {
@@ -99,7 +101,7 @@ export class Model {
     const found = new Int32Array(all.start.length);
     for (const at of order) {
       const run = runNumbers[all.run[at]];
-      const key = `${run} ${all.action[at]} ${all.attempt[at]}`;
+      const key = (run * ACTIONS + all.action[at]) * ATTEMPTS + all.attempt[at];
       let one = this.known.get(key);
       const isNew = one === undefined;
       if (isNew) {
@@ -169,10 +171,11 @@ export class Model {
     this.lane[one] = -1;
     if (this.hidden.has(this.task[one])) return;
     const start = this.start[one];
-    let at = row.lanes.findIndex((lane) => lane.isFree(start));
-    if (at < 0) {
-      if (row.lanes.length < MOST_LANES) row.lanes.push(new Lane(this));
-      at = row.lanes.length - 1;
+    let at = 0;
+    while (at < row.lanes.length && !row.lanes[at].isFree(start)) at += 1;
+    if (at === row.lanes.length) {
+      if (at < MOST_LANES) row.lanes.push(new Lane(this));
+      else at -= 1;
     }
     this.lane[one] = at;
     row.lanes[at].push(one);

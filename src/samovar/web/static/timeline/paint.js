@@ -47,20 +47,22 @@ class Batches {
   }
 
   add(colour, alpha, x, y, width, height) {
-    const key = `${colour} ${alpha}`;
-    let batch = this.all.get(key);
-    if (!batch) this.all.set(key, (batch = { colour, alpha, rects: [] }));
-    const { rects } = batch;
+    let strengths = this.all.get(colour);
+    if (!strengths) this.all.set(colour, (strengths = new Map()));
+    let rects = strengths.get(alpha);
+    if (!rects) strengths.set(alpha, (rects = []));
     const last = rects.length - 4;
     if (last >= 0 && rects[last] + rects[last + 2] === x && rects[last + 1] === y && rects[last + 3] === height) rects[last + 2] += width;
     else rects.push(x, y, width, height);
   }
 
   fill(context) {
-    for (const { colour, alpha, rects } of this.all.values()) {
+    for (const [colour, strengths] of this.all) {
       context.fillStyle = colour;
-      context.globalAlpha = alpha;
-      for (let at = 0; at < rects.length; at += 4) context.fillRect(rects[at], rects[at + 1], rects[at + 2], rects[at + 3]);
+      for (const [alpha, rects] of strengths) {
+        context.globalAlpha = alpha;
+        for (let at = 0; at < rects.length; at += 4) context.fillRect(rects[at], rects[at + 1], rects[at + 2], rects[at + 3]);
+      }
     }
     context.globalAlpha = 1;
   }
