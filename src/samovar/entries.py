@@ -162,6 +162,12 @@ class RunQuery(_Query, frozen=True, kw_only=True):
     task: str = ""
 
 
+class StartQuery(_Query, frozen=True, kw_only=True):
+    """How runs began, whole, by the time of their start."""
+
+    run: str = ""
+
+
 class ActionQuery(_Query, frozen=True, kw_only=True):
     """Settled actions by the time of their end. An empty field is no condition."""
 

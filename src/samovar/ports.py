@@ -26,6 +26,7 @@ from samovar.entries import (
     RunStarted,
     RunSummary,
     Settled,
+    StartQuery,
 )
 from samovar.model import Environment, Exit
 
@@ -107,6 +108,9 @@ class Journal(Protocol):
 
     @overload
     def find(self, query: RunQuery) -> Page[RunSummary]: ...
+
+    @overload
+    def find(self, query: StartQuery) -> Page[RunStarted]: ...
 
     @overload
     def find(self, query: ActionQuery) -> Page[ActionSummary]: ...

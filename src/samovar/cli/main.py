@@ -79,6 +79,7 @@ def cli() -> None:
 )
 @click.option("--no-cache", is_flag=True, help="Run cached tasks too, and keep nothing of them.")
 @click.option("--overwrite-cache", is_flag=True, help="Run cached tasks too, and keep the new results.")
+@click.option("--web", is_flag=True, help="Show the dashboard of an engine of its own, for as long as the run goes.")
 @click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
 @click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print and log, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")

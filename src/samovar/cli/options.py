@@ -20,7 +20,7 @@ from samovar.cli.script import BadInput
 
 RUN_OPTIONS = frozenset(
     {"-o", "--output", "-d", "--detach", "--driver", "--endpoint", "--copy-style", "--name", "--context"}
-    | {"--no-cache", "--overwrite-cache", "--no-progress", "--log", "--no-log", "-q", "--quiet"}
+    | {"--no-cache", "--overwrite-cache", "--web", "--no-progress", "--log", "--no-log", "-q", "--quiet"}
 )
 
 

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import click
 
@@ -23,6 +23,9 @@ from samovar.cli import display, options, script, values
 from samovar.errors import BaseRuntimeError, InitializationError
 from samovar.model import Caching, Phase, PoolStats
 from samovar.sdk.controller import RunHandle
+
+if TYPE_CHECKING:
+    from samovar.host.premises import OpenWeb
 
 SUCCESS, TASK_FAILED, BAD_INPUT = 0, 1, 2
 TICK = 0.1  # seconds between two looks at the run
@@ -41,6 +44,7 @@ class RunOptions(NamedTuple):
     endpoint: str = ""
     copy_style: str = ""
     detach: bool = False
+    web: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RunOptions:
@@ -65,6 +69,7 @@ class RunOptions(NamedTuple):
             endpoint=given["endpoint"],
             copy_style=given.get("copy_style") or "",
             detach=bool(given.get("detach")),
+            web=bool(given.get("web")),
         )
 
 
@@ -148,7 +153,15 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     context = dict(settings.context) if settings.context else None
 
     def open(view: display.Display) -> Host:
-        opened = open_host(report=view.report, on_log=view.log, driver=settings.driver, endpoint=settings.endpoint)
+        opened = open_host(
+            report=view.report,
+            on_log=view.log,
+            driver=settings.driver,
+            endpoint=settings.endpoint,
+            open_web=_web() if settings.web else None,
+        )
+        if settings.web and not opened.web:
+            view.report("the service in use has no dashboard; it gets one with `samovar start --web HOST:PORT`")
         return cast("Host", opened)
 
     def begin(host: Host) -> tuple[RunHandle, str]:
@@ -156,6 +169,15 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         return handle, task.name
 
     return follow(Following(open, begin, _interrupt), settings)
+
+
+def _web() -> OpenWeb:
+    """Where it is set; whoever has set that there is none wants one now."""
+    from samovar import config  # only here, as nothing of this is needed without --web
+    from samovar.web.server import opener
+
+    where = config.web()
+    return opener("" if where == config.NO_WEB else where)
 
 
 class Following(NamedTuple):
@@ -178,6 +200,8 @@ def follow(how: Following, settings: RunOptions) -> int:
         pools = Pools(host)
         handle, task = how.begin(host)
         view.begin(handle.name, task, how.is_ours)
+        if url := getattr(handle, "url", ""):
+            view.report(f"run {handle.name} is shown at {url}")
         result = _watch(pools, handle, view)
     except Stopped as stop:
         how.stopped(stop, host, handle, view)

@@ -33,18 +33,19 @@ def adopt(pools: Pools, event: Adopt, now: float) -> None:
 
 def _hold(pools: Pools, replica: Replica, held: Held, now: float) -> None:
     action = pools.actions[held.action] = Action(Submit(held.action, replica.pool.name), replica.pool)
+    action.attempts = held.attempt
     execution = pools.executions[held.epoch] = Execution(held.epoch, action, replica, now)
     execution.ever_parked = True  # when it has begun is not known here
     action.execution = execution
     action.phase = RUNNING
-    action.attempts = held.attempt
     replica.pool.add_execution(execution)
     if not held.waits and replica.pool.has_slot(replica):
         replica.pool.occupy(replica)
         return
+    execution.park(now)
     execution.hold = RESUMING
     replica.resuming.append(execution)
-    pools.resume(replica)
+    pools.resume(replica, now)
 
 
 def claim(pools: Pools, event: Claim, now: float) -> None:

@@ -255,7 +255,7 @@ class Pools:
             else:
                 self._attempt_failed(action, event.failure, Phase.FAILED, event.epoch, now)
         if replica.resuming:
-            self.resume(replica)
+            self.resume(replica, now)
         pool.freed(replica)
         pool.dispatch(now)
 
@@ -307,11 +307,11 @@ class Pools:
 
     def _assign(self, action: Action, replica: Replica, cold: bool, now: float) -> None:
         self._epoch += 1
-        execution = self.executions[self._epoch] = Execution(self._epoch, action, replica, now)
+        action.attempts += 1
+        execution = self.executions[self._epoch] = Execution(self._epoch, action, replica, now, cold)
         replica.pool.add_execution(execution)
         action.execution = execution
         action.phase = RUNNING
-        action.attempts += 1
         if action.timeouts.max_runtime is not None:
             self.timers.add(now + action.timeouts.max_runtime, self._epoch, "run")
         self._out.append(Assign(replica.id, action.id, self._epoch, action.attempts, cold, action.failures))
@@ -382,11 +382,10 @@ class Pools:
     def _park(self, execution: Execution, now: float) -> None:
         """It has an unfinished child: its slot is free for others."""
         if execution.hold is ACTIVE:
-            execution.hold = PARKED
-            execution.ever_parked = True
+            execution.park(now)
             replica = execution.replica
             replica.pool.release(replica, now)
-            self.resume(replica)
+            self.resume(replica, now)
             replica.pool.freed(replica)
             replica.pool.dispatch(now)
         elif execution.hold is RESUMING:
@@ -394,11 +393,11 @@ class Pools:
             execution.replica.resuming.remove(execution)
             self._hand_over(execution)
 
-    def resume(self, replica: Replica) -> None:
+    def resume(self, replica: Replica, now: float) -> None:
         """Executions whose children are done come before anything new."""
         while replica.resuming and replica.pool.has_slot(replica):
             execution = replica.resuming.popleft()
-            execution.hold = ACTIVE
+            execution.go_on(now)
             replica.pool.occupy(replica)
             self._hand_over(execution)
 
@@ -429,7 +428,7 @@ class Pools:
         execution.hold = RESUMING
         execution.held = action.id
         execution.replica.resuming.append(execution)
-        self.resume(execution.replica)
+        self.resume(execution.replica, now)
 
     def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
         self._leave(action, phase, now, failure)

@@ -36,6 +36,9 @@ class Hold(enum.Enum):
 SHOWN = 20
 """Executions of a replica that its figures name."""
 
+KEPT_TIMES = 64
+"""Times at which an execution was parked and went on; a multiple of 4. Of more two stretches each become one."""
+
 # Bound to names: in Python 3.11 the attribute of an enum costs as much as a call.
 STARTING, READY, DRAINING = Stage
 ACTIVE, PARKED, RESUMING = Hold
@@ -44,16 +47,48 @@ ACTIVE, PARKED, RESUMING = Hold
 class Execution:
     """One attempt on one replica. It outlives its action while a cancelled attempt has not ended."""
 
-    __slots__ = ("action", "epoch", "ever_parked", "held", "hold", "replica", "started_at")
+    __slots__ = (
+        "action",
+        "attempt",
+        "cold",
+        "epoch",
+        "ever_parked",
+        "held",
+        "hold",
+        "parked",
+        "replica",
+        "started_at",
+    )
 
-    def __init__(self, epoch: int, action: Action, replica: Replica, now: float) -> None:
+    def __init__(self, epoch: int, action: Action, replica: Replica, now: float, cold: bool = False) -> None:
         self.epoch = epoch
         self.action = action
+        self.attempt = action.attempts
         self.replica = replica
+        self.cold = cold
         self.hold = ACTIVE
         self.started_at = now
         self.ever_parked = False
+        self.parked: list[float] | None = None  # when it gave its slot back, and had one again, in turn
         self.held = 0  # the settled child whose delivery waits until this execution has a slot
+
+    def park(self, now: float) -> None:
+        """It gives its slot back."""
+        self.hold = PARKED
+        self.ever_parked = True
+        if self.parked is None:
+            self.parked = [now]
+        else:
+            self.parked.append(now)
+
+    def go_on(self, now: float) -> None:
+        """It has a slot again."""
+        self.hold = ACTIVE
+        parked = self.parked
+        assert parked is not None
+        parked.append(now)
+        if len(parked) == KEPT_TIMES:
+            self.parked = [time for at in range(0, KEPT_TIMES, 4) for time in (parked[at], parked[at + 3])]
 
     @property
     def is_current(self) -> bool:

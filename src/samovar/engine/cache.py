@@ -92,7 +92,7 @@ class Cache:
         assert call is not None
         record = work.record
         if work.phase is SUCCEEDED and record is not None:
-            if self._scribe is not None and not self._engine.keeps_runs:
+            if self._scribe is not None and self._scribe is not self._engine.scribe:
                 if work.hit is None:
                     self._vault.hold_for_journal(work.result_blobs)
                 self._scribe.note(work, record)
@@ -106,7 +106,7 @@ class Cache:
             self._next(call.key)
 
     def ended(self, run: Run, phase: Phase) -> None:
-        if self._scribe is not None and not self._engine.keeps_runs:
+        if self._scribe is not None and self._scribe is not self._engine.scribe:
             self._scribe.note_end(run, phase)
 
     def hand_over(self) -> None:

@@ -166,8 +166,13 @@ class Crew:
         self._engine.adoption.gone(replica)
         self._forget(replica)
         failure = self._why(environment, replica, how)
+        timeline = self._engine.timeline
+        lost = timeline.on(link) if timeline is not None and link is not None else []
         self._engine.note(pool_of(replica), Change.LOST, replica, failure.message)
         self._engine.handle(ReplicaLost(replica, failure))
+        for execution, work in lost:
+            assert timeline is not None
+            timeline.ended(execution, work, self._engine.now)
         self._engine.flush()
 
     def _forget(self, replica: str) -> None:

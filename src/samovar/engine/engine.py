@@ -44,6 +44,7 @@ from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
+from samovar.engine.timeline import Timeline
 from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
@@ -109,6 +110,8 @@ class Engine:
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
         self._turns = 0
+        self.now = 0.0  # of the last event
+        self.timeline: Timeline | None = None  # where somebody may look at it
         self._unflushed: list[Link] = []
         self.executions = said = Executions(self)
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
@@ -206,7 +209,8 @@ class Engine:
 
     def handle(self, event: Event) -> None:
         carry_out = self._carry_out
-        for command in self._pools.handle(event, time.monotonic()):
+        self.now = now = time.monotonic()
+        for command in self._pools.handle(event, now):
             carry_out[type(command)](command)
 
     def flush(self) -> None:
@@ -231,6 +235,8 @@ class Engine:
         self.adoption.expire()
         self.crew.tick()
         self.handle(Tick())
+        if self.timeline is not None:
+            self.timeline.trim()
         self._lobby.look()
 
     def fall_silent(self) -> None:
@@ -365,6 +371,13 @@ class Engine:
     def note(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         if self.scribe is not None:
             self.scribe.happened(pool, change, replica, reason, replicas)
+        if self.timeline is not None:
+            self.timeline.happened(pool, change, replica, reason, replicas)
+
+    def keep_timeline(self) -> Timeline:
+        """From here on what replicas run is kept for whoever looks later."""
+        self.timeline = self.timeline or Timeline(self._pools, self._works)
+        return self.timeline
 
     # commands
 

@@ -118,14 +118,26 @@ class Executions:
             work.result_blobs = frame.blobs
         else:
             self._engine.discard(frame.blobs)
-        self._engine.handle(Finished(frame.epoch))
+        self._end(work, Finished(frame.epoch))
 
     def failed(self, link: Link, frame: frames.Failed) -> None:
         link.outcomes += 1
-        if link.running.pop(frame.epoch, None) is not None:
-            self._engine.handle(Finished(frame.epoch, frame.failure))
+        work = link.running.pop(frame.epoch, None)
+        if work is not None:
+            self._end(work, Finished(frame.epoch, frame.failure))
         else:
             self._engine.adoption.finished(link, frame)
+
+    def _end(self, work: Work, event: Finished) -> None:
+        engine = self._engine
+        timeline = engine.timeline
+        if timeline is None:
+            engine.handle(event)
+            return
+        execution = timeline.execution(event.epoch)
+        engine.handle(event)
+        if execution is not None:
+            timeline.ended(execution, work, engine.now)
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
         scribe = self._engine.scribe

@@ -161,6 +161,11 @@ class Vault:
 
     # in a thread
 
+    def places(self, name: str) -> list[str]:
+        """Where a large value may lie, for whoever only looks at it."""
+        found = [self._path(name), self._link(name)]
+        return found if self.cellar is None else [*found, str(self.cellar.folder / os.path.basename(name))]
+
     def copies(self, names: Names) -> Names | None:
         """See ``fetch``."""
         made: list[str] = []

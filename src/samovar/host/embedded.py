@@ -8,6 +8,7 @@ from samovar.host.handle import Handle
 from samovar.host.host import Host
 from samovar.host.notebook import Notebook
 from samovar.host.places import Places
+from samovar.host.premises import OpenWeb, Premises, Web, no_web
 from samovar.host.station import Station
 from samovar.model import PoolStats
 from samovar.ports import Report
@@ -15,14 +16,28 @@ from samovar.wire.blobs import Blobs
 
 
 class EmbeddedHost(Host):
-    """InitializationError: a setting, or the name of the driver, is wrong."""
+    """``open_web``: its dashboard, for as long as this lives.
+
+    InitializationError: a setting, or the name of the driver, is wrong.
+    """
 
     engine: Engine
+    _web: Web | None = None
 
-    def __init__(self, report: Report, on_log: OnLog, driver: str = "") -> None:
+    def __init__(self, report: Report, on_log: OnLog, driver: str = "", open_web: OpenWeb = no_web) -> None:
         self._notebook = Notebook(report)
+        if open_web is not no_web:
+            self._notebook.write_all()
         self.station = station = Station(report, on_log, Places(), driver, self._notebook.remembers)
         super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
+        try:
+            self._web = open_web(Premises(station, journal=self._notebook.journal), report)
+        except BaseException:
+            self.close(0.0)
+            raise
+        if self._web is not None:
+            self.web = self._web.url
+            report(self._web.about)
 
     def attach(self, name: str) -> Handle:
         raise errors.InitializationError(
@@ -40,6 +55,8 @@ class EmbeddedHost(Host):
         interrupted, ends the work of the first at once.
         """
         self.closed = True
+        if self._web is not None:
+            self._web.shut()
         with self.turn:
             self.engine.hand_over()
         self._notebook.flush()

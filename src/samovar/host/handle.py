@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from samovar.engine.work import Called, Outcome, Run
 from samovar.model import Phase
@@ -39,6 +40,11 @@ class Handle:
         if self.outcome is not None:
             return self.outcome.phase
         return self._host.engine.phase(self.action) or Phase.QUEUED
+
+    @property
+    def url(self) -> str:
+        """Of the run's page; "": there is no dashboard."""
+        return f"{self._host.web}/#/runs/{quote(self.name, safe='')}" if self._host.web else ""
 
     def wait(self, timeout: float | None = None) -> Any:
         """The result. Raises the run's error, or TimeoutError after ``timeout`` seconds."""

@@ -75,6 +75,7 @@ class Host(abc.ABC):
         self.on_log = on_log
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.closed = False
+        self.web = ""  # the address of the dashboard; "": there is none
         self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
         self._prefix = f"r{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from samovar.host.logbook import Logbook
 from samovar.host.station import Station
 from samovar.ports import Journal, Report
+
+if TYPE_CHECKING:
+    from samovar.host.logbook import Logbook
 
 
 class Premises(NamedTuple):

@@ -101,6 +101,7 @@ class RemoteHost(Host):
                 "InitializationError", f"the service at {engine.address} cannot be used: {reason}; {hint}"
             )
         self.service = service
+        self.web = service.web
         self._shipping = Shipping(self, is_here=not self._folder)
         engine.on_return = self._returned
 
@@ -199,6 +200,7 @@ class RemoteHost(Host):
     def _returned(self, joined: frames.Joined) -> None:
         """Called in a turn."""
         self.service = joined
+        self.web = joined.web
         self.blobs.folder = self._folder or joined.blobs
 
     @property

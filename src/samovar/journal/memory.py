@@ -29,6 +29,7 @@ from samovar.entries import (
     RunStarted,
     RunSummary,
     Settled,
+    StartQuery,
 )
 from samovar.errors import JournalAwayError, JournalError
 from samovar.journal import pages
@@ -188,6 +189,9 @@ class MemoryJournal:
         with tables.reading():
             if isinstance(query, RunQuery):
                 return _page(query, _runs(tables, query))
+            if isinstance(query, StartQuery):
+                began = tables.started.values()
+                return _page(query, ((run.started, number, run) for number, run in began if query.run in ("", run.run)))
             if isinstance(query, ActionQuery):
                 return _page(query, _actions(tables, query))
             if isinstance(query, AttemptQuery):

@@ -20,12 +20,12 @@ from samovar.web import problems
 from samovar.web.feed import Standing
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem
-from samovar.web.routes import pools, runs, service
+from samovar.web.routes import logs, pools, runs, service, timeline
 from samovar.web.routes.base import House
 
 STATIC = Path(__file__).parent / "static"
 
-ROUTERS = [service.router, pools.router, runs.router]
+ROUTERS = [service.router, timeline.router, pools.router, logs.router, runs.router]
 """In the order in which they are asked."""
 
 

@@ -5,6 +5,7 @@ Called in threads of the web server's own. Each turn asks the engine for a bound
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -13,9 +14,12 @@ from typing import Any
 
 import samovar
 from samovar import errors
+from samovar.engine.timeline import Bar, Strip, of_action
+from samovar.entries import ActionQuery, Settled
 from samovar.host import archive, lines
 from samovar.host.lines import LogPage, LogQuery
 from samovar.host.premises import Premises
+from samovar.model import PoolSettings
 from samovar.web import models
 from samovar.web.feed import Feed
 from samovar.web.problems import Problem
@@ -44,6 +48,7 @@ class Lookout:
         self._logbook = premises.logbook
         self._written: OrderedDict[str, deque[str]] = OrderedDict()  # by replica
         with self.turn:
+            self.timeline = self.engine.keep_timeline()
             self._on_log, self.engine.on_log = self.engine.on_log, self._heard
 
     # the service
@@ -86,6 +91,23 @@ class Lookout:
             self.engine.flush()
         return problem
 
+    def settings(self, pool: str) -> PoolSettings:
+        """Of a pool that there is, or what a pool has where nothing is said."""
+        with self.turn:
+            environment = self.engine.environments.get(pool)
+        return environment.settings if environment is not None else PoolSettings()
+
+    def strip(self, pool: str, limit: int, since: float | None = None) -> Strip | None:
+        """Its timeline; None: there is no such pool."""
+        with self.turn:
+            return self.timeline.strip(pool, since, limit)
+
+    def bars_of(self, pool: str, run: str, action: str) -> list[Bar]:
+        """The executions of an action, as far as they are kept, by the wall clock."""
+        with self.turn:
+            rows, zero = self.timeline.rows(pool)
+        return [bar.moved(zero) for bar in of_action(rows, run, action)]
+
     def replica_log(self, replica: str) -> list[str]:
         with self.turn:
             return list(self._written.get(replica, ()))
@@ -106,6 +128,21 @@ class Lookout:
             raise errors.JournalError(NO_JOURNAL)
         archive.catch_up(query, self.journal, self._logbook)
         return self.journal.find(query)
+
+    def outcome(self, run: str, action: str) -> Settled | None:
+        """Of an action that has ended, whole; None: it is not written down."""
+        if self.journal is None:
+            return None
+        archive.catch_up(ActionQuery(run=run), self.journal, self._logbook)
+        return next(iter(self.journal.settled(run=run, action=action)), None)
+
+    def blob(self, name: str, limit: int) -> tuple[bytes, bool]:
+        """The beginning of a large value, and whether that is all of it; nothing where it is gone."""
+        for path in self.engine.vault.places(name):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                data = file.read(limit + 1)
+                return data[:limit], len(data) <= limit
+        return b"", False
 
     def lines(self, query: LogQuery) -> LogPage:
         """What tasks have printed; nothing where that is not kept."""

@@ -107,6 +107,8 @@ class Pages:
         self.about = f"dashboard at {self.url}"
         if not self._is_loopback:
             self.about += ", for whoever has a token of `samovar token`; what it says is not encrypted"
+        with premises.station.turn:
+            premises.station.engine.keep_timeline()  # from here on, not from when all is imported
         self._listener = listener
         self._premises = premises
         self._say = say

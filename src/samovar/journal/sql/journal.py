@@ -19,6 +19,7 @@ from samovar.entries import (
     RunQuery,
     RunStarted,
     Settled,
+    StartQuery,
 )
 from samovar.journal import pages
 from samovar.journal.sql import rows, schema
@@ -57,6 +58,7 @@ _LISTINGS: dict[Any, _Listing] = {
         ("run", "engine", "phase", "task"),
         rows.run_summary,
     ),
+    StartQuery: _Listing(RUNS, RUNS.c.started, ("number", *rows.RUN_COLUMNS), ("run",), rows.run_of),
     ActionQuery: _Listing(
         ACTIONS,
         ACTIONS.c.ended,
@@ -220,7 +222,7 @@ def _conditions(listing: _Listing, query: Any) -> list[ColumnElement[bool]]:
         value = getattr(query, field)
         if value:
             found.append(listing.table.c[field] == str(value))
-    if isinstance(query, RunQuery):
+    if isinstance(query, RunQuery | StartQuery):
         found.append(~RUNS.c.is_pruned)
     if isinstance(query, ActionQuery):
         if query.parent is not None:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Query, Request
 
 from samovar.web.actions import Actions
+from samovar.web.details import Details
 from samovar.web.lookout import Lookout
 from samovar.web.runs import Runs
 
@@ -24,6 +25,7 @@ class House:
         self.lookout = lookout
         self.actions = Actions(lookout)
         self.runs = Runs(lookout, self.actions)
+        self.details = Details(lookout, self.actions)
 
 
 def _house(request: Request) -> House:

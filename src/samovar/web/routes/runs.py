@@ -84,6 +84,16 @@ def list_actions(
     return found
 
 
+@router.get(
+    "/runs/{run:path}/actions/{action}",
+    response_model=models.ActionDetail,
+    responses=documented(404),
+    operation_id="get_action",
+)
+def get_action(run: str, action: str, house: In) -> models.ActionDetail:
+    return house.details.of(run, action)
+
+
 @router.get("/runs/{run:path}", response_model=models.RunDetail, responses=documented(404), operation_id="get_run")
 def get_run(run: str, house: In) -> models.RunDetail:
     return house.runs.detail(run)

@@ -1,0 +1,249 @@
+"""What replicas have run, and when: a bar for each execution, newest kept, for whoever looks at a pool later.
+
+An engine has one only where somebody may look. A bar is made when an execution ends, of what the core knew of it, and
+costs the hot path one tuple; those that still run are read from the core. Times are of the engine's clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from samovar.core.replicas import READY, Execution
+from samovar.entries import Change
+from samovar.model import RUNNING, SUCCEEDED, Phase
+
+if TYPE_CHECKING:
+    from samovar.core.pool import Pool
+    from samovar.core.pools import Pools
+    from samovar.core.replicas import Replica
+    from samovar.engine.links import Link
+    from samovar.engine.work import Work
+
+POOL_BARS = 100_000
+"""Executions of a pool that are kept."""
+
+ALL_BARS = 400_000
+"""Of all pools together: up to 80 MB."""
+
+EVENTS = 2_000
+"""Of a pool."""
+
+ENDED_REPLICAS = 2_000
+"""Of a pool."""
+
+SHOWN = 10_000
+"""Executions that still run and are read in one turn."""
+
+RUNS, DONE, FAILED, ABORTED, AGAIN = range(5)
+"""How a bar stands. Again: the action was tried again, or its replica was lost."""
+
+
+class Bar(NamedTuple):
+    """One execution. ``parked``: when it gave its slot back and had one again, in turn."""
+
+    replica: str
+    start: float
+    end: float | None
+    task: str
+    phase: int
+    cold: bool
+    attempt: int
+    run: str
+    number: int  # of the action within its run
+    action: str  # its id
+    parked: tuple[float, ...]
+
+    def moved(self, by: float) -> Bar:
+        """By another clock."""
+        end = None if self.end is None else self.end + by
+        return self._replace(start=self.start + by, end=end, parked=tuple(at + by for at in self.parked))
+
+
+_END, _RUN, _ACTION = map(Bar._fields.index, ("end", "run", "action"))
+
+
+class Life(NamedTuple):
+    """A replica from its start to its end, as far as that has come."""
+
+    name: str
+    starting: float
+    ready: float | None = None
+    ended: float | None = None
+    reason: str = ""  # of its end
+
+    def moved(self, by: float) -> Life:
+        """By another clock."""
+        ready = None if self.ready is None else self.ready + by
+        return self._replace(
+            starting=self.starting + by, ready=ready, ended=None if self.ended is None else self.ended + by
+        )
+
+
+class Happened(NamedTuple):
+    at: float
+    change: Change
+    replica: str  # "": the pool as a whole
+    replicas: int
+    reason: str
+
+
+class Strip(NamedTuple):
+    """What is known of a pool. ``zero``: what the wall clock showed at the zero of the engine's."""
+
+    bars: list[Bar]
+    lives: list[Life]
+    events: list[Happened]
+    dropped: int  # bars that were older and are not here
+    now: float
+    zero: float
+
+
+class _Kept:
+    """Of one pool."""
+
+    def __init__(self) -> None:
+        self.bars: deque[tuple[Any, ...]] = deque()  # plain tuples, which the garbage collector need not walk
+        self.dropped = 0
+        self.events: deque[Happened] = deque(maxlen=EVENTS)
+        self.living: dict[str, Life] = {}
+        self.ended: deque[Life] = deque(maxlen=ENDED_REPLICAS)
+
+    def drop(self, count: int) -> None:
+        for _ in range(count):
+            self.bars.popleft()
+        self.dropped += count
+
+
+class Timeline:
+    def __init__(self, pools: Pools, works: dict[int, Work]) -> None:
+        self._pools = pools
+        self._works = works
+        self._kept: dict[str, _Kept] = {}
+        self.execution = pools.executions.get
+
+    # called by the engine
+
+    def ended(self, execution: Execution, work: Work, now: float) -> None:
+        """Called when the core has heard of its end, so that the phase of the work says what became of it."""
+        phase, record, parked = work.phase, work.record, execution.parked
+        kept = self._kept.get(work.pool) or self._begun(work.pool)
+        kept.bars.append(
+            (
+                execution.replica.id,
+                execution.started_at,
+                now,
+                work.task.name,
+                DONE if phase is SUCCEEDED else _ended_as(phase),
+                execution.cold,
+                execution.attempt,
+                work.run.name,
+                work.number,
+                record.id if record is not None else str(work.number),
+                tuple(parked) if parked is not None else (),
+            )
+        )
+
+    def on(self, link: Link) -> list[tuple[Execution, Work]]:
+        """What a replica runs that is lost."""
+        found = ((self.execution(epoch), work) for epoch, work in link.running.items())
+        return [(execution, work) for execution, work in found if execution is not None]
+
+    def happened(self, pool: str, change: Change, replica: str, reason: str, replicas: int) -> None:
+        now = time.monotonic()
+        if change is Change.CLOSED:
+            self._kept.pop(pool, None)
+            return
+        kept = self._kept.get(pool) or self._begun(pool)
+        kept.events.append(Happened(now, change, replica, replicas, reason))
+        if change is Change.STARTING:
+            kept.living[replica] = Life(replica, now)
+        elif change is Change.READY:
+            kept.living[replica] = kept.living.get(replica, Life(replica, now))._replace(ready=now)
+        elif change is Change.STOPPING and reason and replica in kept.living:
+            kept.living[replica] = kept.living[replica]._replace(reason=reason)
+        elif change is Change.LOST:
+            life = kept.living.pop(replica, Life(replica, now))
+            kept.ended.append(life._replace(ended=now, reason=life.reason or reason))
+
+    def trim(self) -> None:
+        """Called with every tick."""
+        total = 0
+        for kept in self._kept.values():
+            if len(kept.bars) > POOL_BARS:
+                kept.drop(len(kept.bars) - POOL_BARS)
+            total += len(kept.bars)
+        if total > ALL_BARS:
+            largest = max(self._kept.values(), key=lambda kept: len(kept.bars))
+            largest.drop(min(total - ALL_BARS, len(largest.bars)))
+
+    # called by whoever looks, in a turn
+
+    def strip(self, pool: str, since: float | None, limit: int) -> Strip | None:
+        """The newest ``limit`` bars that ended at ``since`` (by the wall clock) or later, and what still runs. None:
+        there is no such pool."""
+        found = self._pools.pools.get(pool)
+        if found is None:
+            return None
+        now = time.monotonic()
+        zero = time.time() - now
+        kept = self._kept.get(pool) or _Kept()
+        horizon = float("-inf") if since is None else since - zero
+        running = self._running(found)[:limit]
+        recent = takewhile(lambda bar: bar[_END] >= horizon, reversed(kept.bars))
+        bars = [Bar._make(bar) for bar in islice(recent, max(0, limit - len(running)))]
+        more = len(kept.bars) - len(bars) if since is None else 0
+        bars.reverse()
+        known = {**{life.name: life for life in kept.ended}, **kept.living}
+        lives = [*known.values(), *(_life(replica) for name, replica in found.replicas.items() if name not in known)]
+        return Strip([*bars, *running], lives, list(kept.events), kept.dropped + more, now, zero)
+
+    def rows(self, pool: str) -> tuple[list[tuple[Any, ...]], float]:
+        """What has run there or still runs, each as the fields of a ``Bar``, and ``Strip.zero``."""
+        found, kept = self._pools.pools.get(pool), self._kept.get(pool)
+        rows = [*(kept.bars if kept is not None else ()), *(self._running(found) if found is not None else ())]
+        return rows, time.time() - time.monotonic()
+
+    def _running(self, pool: Pool) -> list[Bar]:
+        executions = (execution for replica in pool.replicas.values() for execution in replica.executions.values())
+        found = ((one, self._works.get(one.action.id)) for one in islice(executions, SHOWN))
+        return [_running_bar(execution, work) for execution, work in found if work is not None]
+
+    def _begun(self, pool: str) -> _Kept:
+        kept = self._kept[pool] = _Kept()
+        return kept
+
+
+def of_action(rows: Iterable[tuple[Any, ...]], run: str, action: str) -> list[Bar]:
+    """The executions of one action among all of a pool."""
+    return [Bar._make(row) for row in rows if row[_ACTION] == action and row[_RUN] == run]
+
+
+def _running_bar(execution: Execution, work: Work) -> Bar:
+    return Bar(
+        execution.replica.id,
+        execution.started_at,
+        None,
+        work.task.name,
+        RUNS,
+        execution.cold,
+        execution.attempt,
+        work.run.name,
+        work.number,
+        work.id,
+        tuple(execution.parked or ()),
+    )
+
+
+def _life(replica: Replica) -> Life:
+    """Of one that another engine has started."""
+    return Life(replica.id, replica.started_at, replica.ready_at if replica.stage is READY else None)
+
+
+def _ended_as(phase: Phase) -> int:
+    if phase is RUNNING or not phase.is_terminal:
+        return AGAIN
+    return ABORTED if phase is Phase.ABORTED else FAILED
