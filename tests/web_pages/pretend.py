@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["runs", _, "actions", number]:
                 return self._action(number)
             case ["runs", _, "logs"]:
-                return {"lines": [] if query.get("after") else invented.lines(world.lines), "next": "z", "is_last": False}
+                return {"lines": [] if query.get("after") else invented.lines(world.lines), "next": "z", "is_last": True}
         raise Refused(404, "Not found", f"there is nothing at {self.path}")
 
     def _pool(self, name: str) -> Any:

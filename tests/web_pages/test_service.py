@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ class Served:
         done = self.home.samovar("run", "--name", name, str(self.home.script), task, *arguments)
         assert (done.returncode == 0) == (task != "boom"), done.stderr
 
+    @contextlib.contextmanager
+    def holding(self, name: str, path: Path) -> Iterator[Callable[[], None]]:
+        """A run that goes on until the block lets it go, or ends."""
+        go = path / "go"
+        with self.home.begin("hold", "--until", str(go), name=name) as process:
+            try:
+                yield lambda: go.touch()
+                process.communicate(timeout=services.SECONDS)
+            finally:
+                process.kill()
+
     def replicas(self) -> list[int]:
         return services.replicas(self.path)
 
@@ -102,27 +114,21 @@ def pool_link(page):
 def test_pools_show_replicas_at_work(served, visit, tmp_path):
     page = visit(served.url).open("pools")
     expect(pool_link(page)).to_be_visible()
-    go = tmp_path / "go"
-    with served.home.begin("hold", "--until", str(go), name="hold-1") as process:
+    with served.holding("hold-1", tmp_path) as let_go:
         expect(page.locator(".slot-active").nth(1)).to_be_visible()  # beside the one of the legend
-        expect(page.get_by_role("cell", name=re.compile("hold"))).to_be_visible()
-        go.touch()
-        assert process.wait(services.SECONDS) == 0
-        process.communicate()
-    expect(page.get_by_role("cell", name=re.compile("hold"))).to_have_count(0)
+        expect(page.locator(".replicas .cut", has_text="hold")).to_be_visible()
+        let_go()
+    expect(page.locator(".replicas .cut", has_text="hold")).to_have_count(0)
     expect(page.locator(".card .slot-active")).to_have_count(0)
 
 
 def test_a_run_appears_and_ends_without_a_reload(served, visit, tmp_path):
     visitor = visit(served.url)
     page = visitor.open("runs")
-    go = tmp_path / "go"
     row = page.get_by_role("row", name=re.compile("hold-2"))
-    with served.home.begin("hold", "--until", str(go), name="hold-2") as process:
+    with served.holding("hold-2", tmp_path) as let_go:
         expect(row).to_contain_text("running")
-        go.touch()
-        assert process.wait(services.SECONDS) == 0
-        process.communicate()
+        let_go()
     expect(row).to_contain_text("succeeded")
     expect(page.get_by_role("row", name=re.compile("boom-1"))).to_contain_text("failed")
     visitor.check()
@@ -164,20 +170,19 @@ def test_the_timeline_shows_killed_replicas_and_the_work_goes_on(served, visit, 
     pool_link(page).click()
     timeline = page.locator(".timeline")
     expect(timeline).to_have_attribute("aria-label", re.compile("executions on [12] replica"))
-    go = tmp_path / "go"
-    with served.home.begin("hold", "--until", str(go), name="hold-3") as process:
-        expect(page.get_by_role("cell", name=re.compile("hold"))).to_be_visible()
+    with served.holding("hold-3", tmp_path) as let_go:
+        expect(page.locator(".replicas .cut", has_text="hold")).to_be_visible()
         for victim in served.replicas():
             os.kill(victim, signal.SIGKILL)
         expect(page.get_by_role("button", name="Ended replicas")).to_be_visible()
         expect(page.get_by_role("region", name="Scaling decisions, newest first")).to_contain_text("lost")
-        expect(page.get_by_role("cell", name=re.compile("hold"))).to_be_visible()  # it runs again
-        go.touch()
-        assert process.wait(services.SECONDS) == 0
-        process.communicate()
+        expect(page.locator(".replicas .cut", has_text="hold")).to_be_visible()  # it runs again
+        let_go()
     page.goto(looks.at(served.url, "runs", "hold-3"))
     page.locator(".node a").first.click()
-    expect(page.get_by_role("region", name="Attempts", exact=True).locator("tbody tr")).to_have_count(2)
+    attempts = page.get_by_role("region", name="Attempts", exact=True).locator("tbody tr")
+    expect(attempts.nth(0)).to_contain_text("lost")
+    expect(attempts.last).to_contain_text("well")
     visitor.check()
 
 
@@ -192,7 +197,7 @@ def test_a_replica_says_what_it_uses(served, visit):
 
 def test_a_live_log_and_an_abort(served, visit, tmp_path):
     visitor = visit(served.url)
-    with served.home.begin("hold", "--until", str(tmp_path / "never"), name="hold-4") as process:
+    with served.holding("hold-4", tmp_path):
         page = visitor.open("runs")
         page.get_by_role("link", name="hold-4").click()
         page.get_by_role("link", name="Log").click()
@@ -201,8 +206,6 @@ def test_a_live_log_and_an_abort(served, visit, tmp_path):
         page.get_by_role("button", name="Abort …").click()
         page.get_by_role("dialog").get_by_role("button", name="Abort it").click()
         expect(page.locator("h1 + .phase")).to_have_text(re.compile("aborted"))
-        assert process.wait(services.SECONDS) != 0
-        process.communicate()
 
 
 def test_a_pool_is_scaled_and_drained(served, visit):

@@ -2,11 +2,12 @@
 // are only added to.
 
 import { Gone, get, stream } from "./api.js";
-import { clock, count } from "./format.js";
+import { clock, many } from "./format.js";
 
 const FIRST = 1000;
 const MOST = 5000; // lines kept on the page; older ones go
-const AGAIN = 1000;
+const AGAIN = 1000; // ms before a service that was away is asked again
+const FRAME = 50;
 
 export class Logs {
   /** `action`: of this one alone, "" for the whole run. */
@@ -17,6 +18,7 @@ export class Logs {
     this.text = "";
     this.isFollowing = true;
     this.total = 0;
+    this.waiting = []; // lines that have come and are not shown yet
   }
 
   mount(host) {
@@ -47,14 +49,16 @@ export class Logs {
         const answer = await get(["runs", this.run, "logs"], { action: this.action, tail: isFirst ? FIRST : "", after: cursor, limit: FIRST }, signal);
         this.add(answer.lines);
         cursor = answer.next || cursor;
-        if (answer.is_last) return this.say("");
-        this.say("live");
+        if (!answer.is_last) continue;
+        let isOver = false;
         const hear = (event, line, id) => {
-          if (event !== "line") return;
           cursor = id || cursor;
-          this.soon(line);
+          if (event === "line") this.soon(line);
+          if (event === "end") isOver = true;
         };
-        await stream(["runs", this.run, "logs", "stream"], { action: this.action, after: cursor }, { hear, signal });
+        const heartbeat = () => this.say("live");
+        await stream(["runs", this.run, "logs", "stream"], { action: this.action, after: cursor }, { hear, heartbeat, signal });
+        if (isOver) return this.say("");
       } catch (error) {
         if (signal.aborted) return undefined;
         this.say(error instanceof Gone ? "the service does not answer" : error.message, true);
@@ -67,12 +71,8 @@ export class Logs {
 
   /** Lines that come one by one are shown a frame at a time. */
   soon(line) {
-    this.waiting ??= [];
     if (this.waiting.push(line) > 1) return;
-    setTimeout(() => {
-      this.add(this.waiting);
-      this.waiting = [];
-    }, 50);
+    setTimeout(() => this.add(this.waiting.splice(0)), FRAME);
   }
 
   add(lines) {
@@ -116,7 +116,7 @@ export class Logs {
 
   say(state, isTrouble = false) {
     this.state = state;
-    const shown = this.total ? `${count(this.total)} lines` : state === "loading …" ? "" : "nothing was written yet";
+    const shown = this.total ? many(this.total, "line") : state === "loading …" ? "" : "nothing was written yet";
     this.status.textContent = [shown, state].filter(Boolean).join(" · ");
     this.status.classList.toggle("failed-text", isTrouble);
   }

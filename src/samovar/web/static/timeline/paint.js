@@ -300,8 +300,8 @@ export class Painter {
 /** 1 for a decision that adds replicas, -1 for one that takes some away, 0 for any other. */
 export function direction(event) {
   const text = String(event.change).toLowerCase();
-  if (/^[+]?\d+$/.test(text) || /start|up|wake|grow|add/.test(text)) return 1;
-  return /^-\d+$/.test(text) || /stop|down|sleep|shrink|drain|retire|lost|end/.test(text) ? -1 : 0;
+  if (/^[+]?\d+$/.test(text) || /start|up/.test(text)) return 1;
+  return /^-\d+$/.test(text) || /stop|down|lost|close/.test(text) ? -1 : 0;
 }
 
 /** As much of a text as a width takes; `isEnd` keeps its end, which tells replicas apart. */
