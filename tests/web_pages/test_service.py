@@ -177,6 +177,9 @@ def test_the_timeline_shows_killed_replicas_and_the_work_goes_on(served, visit, 
         expect(page.get_by_role("button", name="Ended replicas")).to_be_visible()
         expect(page.get_by_role("region", name="Scaling decisions, newest first")).to_contain_text("lost")
         expect(page.locator(".replicas .cut", has_text="hold")).to_be_visible()  # it runs again
+        choose_what_runs(page, timeline)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("warm.hold")
         let_go()
     page.goto(looks.at(served.url, "runs", "hold-3"))
     page.locator(".node a").first.click()
@@ -184,6 +187,19 @@ def test_the_timeline_shows_killed_replicas_and_the_work_goes_on(served, visit, 
     expect(attempts.nth(0)).to_contain_text("lost")
     expect(attempts.last).to_contain_text("well")
     visitor.check()
+
+
+def choose_what_runs(page, timeline):
+    """With keys: the newest execution of the last row, once the page has been told of it."""
+    timeline.focus()
+    for _ in range(looks.SECONDS):
+        page.keyboard.press("Escape")
+        page.keyboard.press("ArrowUp")
+        if "running" in page.locator("#said").inner_text():
+            return
+        with page.expect_response(lambda answer: "/timeline" in answer.url):
+            pass
+    pytest.fail(f"nothing runs on the last row: {page.locator('#said').inner_text()}")
 
 
 def test_a_replica_says_what_it_uses(served, visit):

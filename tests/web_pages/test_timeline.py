@@ -86,7 +86,7 @@ def test_keys_choose_an_execution_tell_of_it_and_open_it(timeline):
     expect(said).not_to_have_text(before)
     number = said.inner_text().split(",")[0].split(" ")[-1]
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(rf"#/runs/{facts.RUN}/{number}$"))
+    expect(page).to_have_url(re.compile(rf"#/runs/{facts.RUN}/{facts.action(int(number), '')['id']}$"))
     expect(page.get_by_role("heading", level=1)).to_contain_text(number)
 
 
@@ -111,7 +111,8 @@ def test_a_pointer_tells_drags_zooms_and_opens(timeline):
     page.mouse.move(x + 239, y)
     expect(tip.locator("b")).to_have_text(told)  # and goes where it is dragged
     page.mouse.click(x + 239, y)
-    expect(page).to_have_url(re.compile(rf"#/runs/{facts.RUN}/{told.split(' ')[-1]}$"))
+    opened = facts.action(int(told.split(" ")[-1]), "")
+    expect(page).to_have_url(re.compile(rf"#/runs/{facts.RUN}/{opened['id']}$"))
 
 
 def test_the_strip_tells_why_it_scaled_and_the_names_lead_to_replicas(timeline):

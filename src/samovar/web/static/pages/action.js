@@ -25,8 +25,10 @@ export class ActionPage {
 
   async load() {
     this.action = await get(["runs", this.run, "actions", this.id]);
+    if (this.action.id !== this.id) return location.replace(links.action(this.run, this.action.id)); // a timeline knows its number
     if (this.action.has_children !== false) this.children = await get(["runs", this.run, "actions"], { parent: this.id, limit: CHILDREN });
     this.title = `${this.action.task} of ${this.run}`;
+    return undefined;
   }
 
   async tick() {
