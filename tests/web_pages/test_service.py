@@ -184,7 +184,7 @@ def test_the_timeline_shows_killed_replicas_and_the_work_goes_on(served, visit, 
     page.goto(looks.at(served.url, "runs", "hold-3"))
     page.locator(".node a").first.click()
     attempts = page.get_by_role("region", name="Attempts", exact=True).locator("tbody tr")
-    expect(attempts.nth(0)).to_contain_text("lost")
+    expect(attempts.nth(0)).to_contain_text("was killed by SIGKILL")
     expect(attempts.last).to_contain_text("well")
     visitor.check()
 

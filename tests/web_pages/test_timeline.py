@@ -42,6 +42,15 @@ def standing(timeline):
     return timeline
 
 
+def sweep(page, tip, x, y):
+    """The pointer from a point to the right, until the page tells of something; where that is."""
+    for at in range(int(x), int(x) + 240, 4):
+        page.mouse.move(at, y)
+        if tip.is_visible():
+            return at, y
+    pytest.fail("nothing lies there")
+
+
 def test_it_has_every_task_in_its_colour_and_says_it_in_words(timeline):
     page = timeline.page
     chips = page.locator(".chip")
@@ -93,9 +102,8 @@ def test_keys_choose_an_execution_tell_of_it_and_open_it(timeline):
 def test_a_pointer_tells_drags_zooms_and_opens(timeline):
     page = standing(timeline).page
     box = timeline.bounding_box()
-    x, y = box["x"] + box["width"] * 0.6, box["y"] + 24 + 22 + 14
-    page.mouse.move(x, y)
     tip = page.locator(".tip")
+    x, y = sweep(page, tip, box["x"] + box["width"] * 0.6, box["y"] + 24 + 22 + 14)
     expect(tip).to_contain_text(f"on {facts.POOL}-3.1")
     told = tip.locator("b").inner_text()
     zoomed = page.get_by_role("button", name="All")
@@ -119,11 +127,7 @@ def test_the_strip_tells_why_it_scaled_and_the_names_lead_to_replicas(timeline):
     page = standing(timeline).page
     box = timeline.bounding_box()
     tip = page.locator(".tip")
-    y = box["y"] + 24 + 11
-    for step in range(0, 60):
-        page.mouse.move(box["x"] + 178 + step * 4, y)
-        if tip.is_visible():
-            break
+    sweep(page, tip, box["x"] + 178, box["y"] + 24 + 11)
     expect(tip).to_contain_text("start")
     expect(tip).to_contain_text("40 queued, all slots taken")
     page.mouse.move(box["x"] + 40, box["y"] + 60)

@@ -201,20 +201,25 @@ export class Model {
     return Math.min(this.end[one], Math.max(now, this.start[one]));
   }
 
-  /** The execution of a row at a time and a lane, or of its nearest lane; -1 if there is none within `slack` seconds. */
-  at(row, time, lane, slack, now) {
+  /** The execution of a row's lane at a time, or the nearest one; -1 if there is none within `slack` seconds. */
+  at(row, lane, time, slack, now) {
+    const [best, distance] = this.nearest(this.rows[row].lanes.slice(lane, lane + 1), time, now);
+    return distance <= slack ? best : -1;
+  }
+
+  /** The execution of a row that is nearest to a time, whatever its lane; -1 if the row has none. */
+  near(row, time, now) {
+    return this.nearest(this.rows[row].lanes, time, now)[0];
+  }
+
+  nearest(lanes, time, now) {
     let best = -1;
-    let distance = slack;
-    for (const [number, one] of this.rows[row].lanes.map((each, at) => [at, each.nearest(time)])) {
-      for (const candidate of one) {
-        const off = Math.max(this.start[candidate] - time, time - this.until(candidate, now), 0) + Math.abs(number - lane) * slack;
-        if (off <= distance) {
-          distance = off;
-          best = candidate;
-        }
-      }
+    let distance = Infinity;
+    for (const one of lanes.flatMap((lane) => lane.nearest(time))) {
+      const off = Math.max(this.start[one] - time, time - this.until(one, now), 0);
+      if (off < distance) [best, distance] = [one, off];
     }
-    return best;
+    return [best, distance];
   }
 
   /** Figures of each task: how many, how many failed, and how long the middle one, the slow ones and the longest took. */

@@ -176,7 +176,7 @@ export class Timeline {
     const place = this.chosen < 0 ? (step > 0 ? 0 : order.length - 1) : Math.min(order.length - 1, Math.max(0, order.indexOf(this.model.row[this.chosen]) + step));
     const time = this.chosen < 0 ? this.scene.until : this.model.start[this.chosen];
     for (let at = place; at >= 0 && at < order.length; at += step) {
-      const found = this.model.at(order[at], time, 0, Infinity, this.clock());
+      const found = this.model.near(order[at], time, this.clock());
       if (found >= 0) return this.choose(found);
     }
   }
@@ -267,7 +267,7 @@ export class Timeline {
     }
     const under = scene.under(y - AXIS - DECISIONS);
     if (!under) return {};
-    const one = model.at(under.row, time, under.lane, slack, now);
+    const one = model.at(under.row, under.lane, time, slack, now);
     const { replica } = model.rows[under.row];
     const isStarting = time >= replica.starting_at && time < (replica.ready_at ?? replica.ended_at ?? now);
     return { one, starting: one < 0 && isStarting ? replica : null };
