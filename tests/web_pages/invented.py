@@ -100,7 +100,7 @@ def pools() -> list[Json]:
 
 
 def run(number: int, phase: str = "succeeded", task: str = TASKS[0], actions: int = 1) -> Json:
-    started = time.time() - 60 * number
+    started = time.time() - 60 * (number + 1)
     ended = None if phase in ("running", "queued") else started + 0.0042 * (number + 1) ** 3
     name = RUN if number == 0 else f"run-{number:05d}"
     said = {"name": name, "task": task, "phase": phase, "started": started, "ended": ended, "actions": actions}
@@ -116,7 +116,7 @@ def action(number: int, parent: str, **more: Any) -> Json:
     now = time.time()
     phases = ["succeeded", "succeeded", "running", "succeeded", "failed", "queued", "aborted"]
     phase = more.pop("phase", phases[number % 7])
-    queued = now - 55 + (number % 500) * 0.1
+    queued = now - 58 + (number % 60) * 0.9
     started = None if phase == "queued" else queued + 0.4
     ended = started + 1.7 if started and phase != "running" else None
     said = {

@@ -26,7 +26,7 @@ def scale(page, low, high):
     return dialog
 
 
-def test_a_pool_is_scaled_and_a_refusal_stays_in_the_dialog(visit, invented):
+def test_a_pool_is_scaled_and_a_refusal_stays_in_the_dialog(invented, visit):
     visitor = visit(invented.url)
     page = visitor.open("pools")
     dialog = scale(page, 5, 2)
@@ -48,7 +48,7 @@ def test_a_pool_is_scaled_and_a_refusal_stays_in_the_dialog(visit, invented):
 
 
 @pytest.mark.parametrize(("verb", "state"), [("Drain", "draining"), ("Stop", "asleep")])
-def test_a_pool_is_drained_or_stopped_only_after_a_question(verb, state, visit, invented):
+def test_a_pool_is_drained_or_stopped_only_after_a_question(verb, state, invented, visit):
     page = visit(invented.url).open("pools")
     page.get_by_role("button", name=f"{verb} {POOL}").click()
     dialog = page.get_by_role("dialog", name=f"{verb} {POOL}?")
@@ -61,7 +61,7 @@ def test_a_pool_is_drained_or_stopped_only_after_a_question(verb, state, visit, 
     assert posted(invented) == [(f"pools/{POOL}/{verb.lower()}", {})]
 
 
-def test_slots_are_told_apart_without_colour(visit, invented):
+def test_slots_are_told_apart_without_colour(invented, visit):
     page = visit(invented.url).open("pools")
     words = [each.get_attribute("aria-label") for each in page.locator(".slots").all()]
     assert words[:4] == ["4 of 4 slots active, 2 parked", "3 of 4 slots active", "starting", "1 of 4 slots active, draining"]
@@ -73,7 +73,7 @@ def test_slots_are_told_apart_without_colour(visit, invented):
     assert len(set(looks)) == 5
 
 
-def test_keys_reach_everything(visit, invented):
+def test_keys_reach_everything(invented, visit):
     page = visit(invented.url).open("pools")
     page.keyboard.press("Tab")
     expect(page.get_by_text("Skip to the content")).to_be_focused()
@@ -92,7 +92,7 @@ def test_keys_reach_everything(visit, invented):
     expect(page.get_by_role("heading", level=1)).to_have_text(POOL)
 
 
-def test_focus_stays_while_figures_change(visit, invented):
+def test_focus_stays_while_figures_change(invented, visit):
     page = visit(invented.url).open("pools")
     page.get_by_role("button", name=f"Drain {POOL}").focus()
     invented.world.pools = [dict(pool) for pool in facts.pools()]
@@ -101,7 +101,7 @@ def test_focus_stays_while_figures_change(visit, invented):
     expect(page.get_by_role("button", name=f"Drain {POOL}")).to_be_focused()
 
 
-def test_the_theme_is_remembered(visit, invented):
+def test_the_theme_is_remembered(invented, visit):
     visitor = visit(invented.url, theme="light")
     page = visitor.open("pools")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
@@ -116,7 +116,7 @@ def test_the_theme_is_remembered(visit, invented):
     assert page.evaluate(ground) == dark
 
 
-def test_a_banner_while_the_service_is_away(visit, invented):
+def test_a_banner_while_the_service_is_away(invented, visit):
     visitor = visit(invented.url)
     page = visitor.open("pools")
     visitor.is_service_ended = True
@@ -132,6 +132,7 @@ def test_a_banner_while_the_service_is_away(visit, invented):
     expect(page.locator(".card")).to_have_count(1)
     assert page.evaluate("document.documentElement.dataset.mine") == "kept"  # it came back by itself, without a reload
     page.goto(f"{invented.url}#/runs")
+    page.locator("tbody tr").first.wait_for()
     invented.stop()
     page.get_by_label("Phase").select_option("failed")
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
@@ -139,7 +140,7 @@ def test_a_banner_while_the_service_is_away(visit, invented):
     expect(page.get_by_role("row").nth(1)).to_contain_text("failed")
 
 
-def test_a_token_is_asked_for_and_kept_for_the_tab(visit, invented):
+def test_a_token_is_asked_for_and_kept_for_the_tab(invented, visit):
     invented.world.token = "let-me-in"
     visitor = visit(invented.url)
     visitor.is_service_ended = True  # the browser reports each 401
@@ -153,7 +154,7 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(visit, invented):
     assert page.evaluate("[sessionStorage.length, JSON.stringify(localStorage).includes('let-me-in')]") == [1, False]
 
 
-def test_runs_are_filtered_and_paged_and_the_address_has_it(visit, invented):
+def test_runs_are_filtered_and_paged_and_the_address_has_it(invented, visit):
     page = visit(invented.url).open("runs")
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(50)
@@ -174,7 +175,7 @@ def test_runs_are_filtered_and_paged_and_the_address_has_it(visit, invented):
     expect(rows).to_have_count(50)
 
 
-def test_a_run_of_a_million_actions_is_unfolded_level_by_level(visit, invented):
+def test_a_run_of_a_million_actions_is_unfolded_level_by_level(invented, visit):
     page = visit(invented.url).open("runs", facts.RUN)
     expect(page.locator(".node")).to_have_count(101)
     page.get_by_role("button", name="Show 100 more after these 100").click()
@@ -197,7 +198,7 @@ def test_a_run_of_a_million_actions_is_unfolded_level_by_level(visit, invented):
     expect(page.locator(".pager")).to_contain_text("page 2")
 
 
-def test_an_action_says_where_its_time_went_and_its_error_is_copied(visit, invented):
+def test_an_action_says_where_its_time_went_and_its_error_is_copied(invented, visit):
     visitor = visit(invented.url, permissions=["clipboard-read", "clipboard-write"])
     page = visitor.open("runs", facts.RUN, facts.action(4, facts.ROOT)["id"])
     rows = page.get_by_role("region", name="Where its time went", exact=True).locator("tbody tr")
@@ -213,7 +214,7 @@ def test_an_action_says_where_its_time_went_and_its_error_is_copied(visit, inven
     expect(page.get_by_text("replica lost: killed by signal 9")).to_be_visible()
 
 
-def test_an_action_and_a_run_are_aborted_after_a_question(visit, invented):
+def test_an_action_and_a_run_are_aborted_after_a_question(invented, visit):
     page = visit(invented.url).open("runs", facts.RUN)
     page.get_by_role("button", name="Abort …").click()
     page.get_by_role("dialog").get_by_role("button", name="Abort it").click()
@@ -228,7 +229,7 @@ def test_an_action_and_a_run_are_aborted_after_a_question(visit, invented):
     ]
 
 
-def test_a_log_is_live_and_filtered(visit, invented):
+def test_a_log_is_live_and_filtered(invented, visit):
     invented.world.lines = 12
     page = visit(invented.url).open("runs", facts.RUN, query="?tab=logs")
     lines = page.locator(".line")

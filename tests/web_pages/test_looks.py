@@ -22,7 +22,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_page_is_well_in_both_themes_and_sizes(page, visit, invented):
+def test_each_page_is_well_in_both_themes_and_sizes(page, invented, visit):
     parts, query, text = PAGES[page]
     for size in (DESK, PHONE):
         visitor = visit(invented.url, size=size)
@@ -35,7 +35,7 @@ def test_each_page_is_well_in_both_themes_and_sizes(page, visit, invented):
 
 
 @pytest.mark.parametrize("parts", [("pools",), ("runs",), ("pools", "no@such"), ("nowhere",), ("runs", "gone", "gone")])
-def test_what_is_empty_or_unknown_says_what_to_do(parts, visit, invented):
+def test_what_is_empty_or_unknown_says_what_to_do(parts, invented, visit):
     invented.world.empty()
     visitor = visit(invented.url)
     visitor.is_service_ended = len(parts) > 1  # a browser reports each answer of 404
@@ -54,7 +54,7 @@ def test_what_is_empty_or_unknown_says_what_to_do(parts, visit, invented):
             visitor.check()
 
 
-def test_a_check_sees_what_is_wrong(visit, invented):
+def test_a_check_sees_what_is_wrong(invented, visit):
     """The checks themselves: each finds what it is for."""
     visitor = visit(invented.url)
     page = visitor.open("pools")

@@ -28,7 +28,7 @@ TASK_COLOURS = """() => [...document.querySelectorAll(".chip .swatch")].map((swa
 
 
 @pytest.fixture
-def timeline(visit, invented):
+def timeline(invented, visit):
     page = visit(invented.url).open("pools", facts.POOL)
     found = page.locator(".timeline")
     found.locator(".canvas-rows").wait_for()
@@ -104,6 +104,8 @@ def test_a_pointer_tells_drags_zooms_and_opens(timeline):
     box = timeline.bounding_box()
     tip = page.locator(".tip")
     x, y = sweep(page, tip, box["x"] + box["width"] * 0.6, box["y"] + 24 + 22 + 14)
+    x += 12  # well inside
+    page.mouse.move(x, y)
     expect(tip).to_contain_text(f"on {facts.POOL}-3.1")
     told = tip.locator("b").inner_text()
     zoomed = page.get_by_role("button", name="All")
@@ -117,6 +119,7 @@ def test_a_pointer_tells_drags_zooms_and_opens(timeline):
     page.mouse.move(x + 240, y, steps=6)
     page.mouse.up()
     page.mouse.move(x + 239, y)
+    expect(tip).to_be_visible()
     expect(tip.locator("b")).to_have_text(told)  # and goes where it is dragged
     page.mouse.click(x + 239, y)
     opened = facts.action(int(told.split(" ")[-1]), "")
@@ -184,7 +187,7 @@ def test_what_comes_later_is_added_once(timeline, invented):
 
 
 @pytest.mark.parametrize("size", [(1280, 900), PHONE])
-def test_a_hundred_thousand_executions_and_more_rows_than_fit(size, visit, invented):
+def test_a_hundred_thousand_executions_and_more_rows_than_fit(size, invented, visit):
     invented.world.executions, invented.world.replicas = 100_000, 200
     page = visit(invented.url, size=size).open("pools", facts.POOL)
     timeline = page.locator(".timeline")

@@ -223,10 +223,7 @@ const same = (one, other) => one?.length === other?.length && one.every((part, a
 function themeButton() {
   const theme = window.samovarTheme;
   const element = document.getElementById("theme");
-  const show = () => {
-    element.setAttribute("aria-label", `Theme: ${theme.chosen}`);
-    patch(element, h("span", { class: "wide" }, "Theme: "), theme.chosen);
-  };
+  const show = () => (element.textContent = `Theme: ${theme.chosen}`);
   element.onclick = () => {
     theme.choose(theme.choices[(theme.choices.indexOf(theme.chosen) + 1) % theme.choices.length]);
     show();
