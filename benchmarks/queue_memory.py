@@ -1,26 +1,28 @@
 """What a queued action costs in memory, and what is left of it when it is done.
 
-    python -m benchmarks.queue_memory [--quick]
+    python -m benchmarks.queue_memory [--actions N]
 
 A real engine is told of runs, or of calls of one execution, with inputs of 100 bytes, by frames as a replica sends
 them; nothing else of a replica takes part. Bytes are those that Python has allocated, by tracemalloc, an action. They
-must not grow with the number of actions, and next to nothing may be left when all are done.
+must not grow with the number of actions; what is left when all are done is the room of tables, which Python makes
+smaller when they are filled again.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import gc
 import socket
 import tempfile
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from samovar.core.pools import Bounds
-from samovar.engine.engine import Engine
+from samovar.engine.engine import Engine, Remembers
 from samovar.engine.scribe import Scribe
-from samovar.engine.work import Outcome, Run
+from samovar.engine.work import Called, Outcome, Run
 from samovar.entries import Health
 from samovar.model import Environment, PoolSettings, TaskSpec, Timeouts
 from samovar.wire import frames
@@ -50,7 +52,7 @@ class Keeper:
 class Paper:
     """A journal that forgets."""
 
-    def record(self, entry: Any) -> None: ...
+    def record(self, *entries: Any) -> None: ...
 
     def health(self) -> Health:
         return Health(0, 0, 0.0, False)
@@ -72,11 +74,13 @@ class Bench:
     def __init__(self, folder: str, journal: bool, timeouts: Timeouts) -> None:
         keeper = Keeper()
         scribe = Scribe(Paper(), "bench") if journal else None  # type: ignore[arg-type]
-        self.engine = Engine(keeper, folder, folder, lambda *_: None, Bounds(max_queued=10**9), scribe)  # type: ignore[arg-type]
+        bounds, memory = Bounds(max_queued=10**9), Remembers(scribe)
+        self.engine = Engine(keeper, folder, folder, lambda *_: None, bounds, memory)  # type: ignore[arg-type]
         settings = PoolSettings(1, 1, concurrency=_SLOTS)
         self.task = TaskSpec("e.f", "m", "f", Environment("e", settings=settings), timeouts=timeouts)
         self.session = replica_session()
         self.epochs: list[int] = []
+        self.runs = 0
         self.start(1)
         (boot,) = keeper.boots
         self.peer = socket.socket(socket.AF_UNIX)
@@ -88,7 +92,8 @@ class Bench:
 
     def start(self, count: int) -> None:
         for n in range(count):
-            self.engine.start(self.task, bytes(BODY + b"%d" % n), (), Run(f"r{n}", None, Nobody()))
+            self.runs += 1
+            self.engine.start(Called(self.task, BODY + b"%d" % n), Run(f"r{self.runs}", None, Nobody()))
 
     def call(self, count: int) -> None:
         for start in range(0, count, _BATCH):
@@ -103,12 +108,12 @@ class Bench:
 
     def say(self, *batch: Any) -> None:
         data = memoryview(self.session.send(list(batch)))
-        while data or self.pending():
-            if data:
-                try:
-                    data = data[self.peer.send(data) :]
-                except BlockingIOError:
-                    continue
+        while data:
+            with contextlib.suppress(BlockingIOError):
+                data = data[self.peer.send(data) :]
+            self.pending()
+        while self.pending():
+            pass
 
     def pending(self) -> bool:
         """Let the engine read, and hear what it says; False: nothing came."""
@@ -127,24 +132,42 @@ class Bench:
         self.engine.hub.close()
 
 
-def measure(kind: str, count: int, journal: bool, timeouts: Timeouts) -> tuple[float, float]:
-    """Bytes an action while all wait, and when all are done."""
+class Measured(NamedTuple):
+    queued: float  # bytes an action while all wait
+    left: float  # bytes an action when all are done
+
+
+def measure(kind: str, count: int, journal: bool, timeouts: Timeouts) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(str(Path(folder)), journal, timeouts)
+        bench = Bench(folder, journal, timeouts)
         gc.collect()
         tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
         (bench.start if kind == "runs" else bench.call)(count)
-        queued = tracemalloc.get_traced_memory()[0]
+        queued = tracemalloc.get_traced_memory()[0] - before
+        bench.pending()  # so that what was let run meanwhile is heard
+        bench.finish()
+        bench.engine.tick()
+        gc.collect()
+        left = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        tracemalloc.start()
+        stats = bench.engine.stats()[0]
         bench.close()
-    return queued / count, 0.0
+        assert (stats.queued, stats.done) == (0, count), stats
+    return Measured(queued / count, left / count)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="bytes of a queued action")
+    parser.add_argument("--actions", type=int, default=COUNTS[-1], help="at most (%(default)s)")
+    most = parser.parse_args().actions
+    print(f"{'asked for':12}{'journal':>9}{'deadline':>10}{'actions':>12}{'bytes queued':>14}{'bytes left':>12}")
     for kind in ("calls", "runs"):
-        for journal in (False, True):
-            print(kind, journal, measure(kind, 100_000, journal, Timeouts()))
+        for journal, timeouts in ((False, Timeouts()), (True, Timeouts()), (True, Timeouts(deadline=86_400.0))):
+            for count in sorted({min(count, most) for count in COUNTS}):
+                queued, left = measure(kind, count, journal, timeouts)
+                kept, late = ("on" if journal else "off"), ("a day" if timeouts.deadline else "none")
+                print(f"{kind:12}{kept:>9}{late:>10}{count:>12,}{queued:>14.0f}{left:>12.2f}", flush=True)
 
 
 if __name__ == "__main__":

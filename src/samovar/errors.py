@@ -28,6 +28,7 @@
     └── ActionAbortedError
     NotSupportedError                     a part of Flyte's surface that samovar does not have
     ProtocolError                         a peer broke the wire's rules; never seen by users
+    WorkloadError                         a file for the simulator that describes no workload
 
 Imports nothing, so that every room can use it.
 """
@@ -186,6 +187,10 @@ class NotSupportedError(NotImplementedError, AttributeError):
 
 class ProtocolError(Exception):
     """A peer sent something that is not the protocol."""
+
+
+class WorkloadError(ValueError):
+    """A file for the simulator describes no workload; the message says what is wrong in it, and where."""
 
 
 def by_code(code: str) -> type[BaseRuntimeError] | None:

@@ -106,7 +106,8 @@ def test_letting_go_of_one_lets_go_of_what_it_has_called() -> None:
     bench(Abort(91, superseded=True))
     assert bench.settled(92).superseded
     assert not bench.settled(91).superseded
-    assert [c.epoch for c in bench.said if isinstance(c, Cancel)] == [-2, -1]
+    assert [c.epoch for c in bench.said if isinstance(c, Cancel)] == [-1, -2]
+    assert bench.said.index(Cancel(OLD, -1)) < bench.said.index(Deliver(92)), "it is not to go on with that"
 
 
 def test_one_that_dies_gives_back_what_was_claimed() -> None:

@@ -106,11 +106,11 @@ class AnyOrder(RuleBasedStateMachine):
                     children.discard(command.action)
 
     def count_replicas(self, pool: str) -> None:
-        """Whenever one starts: all that have not ended count, but those of one execution that waits for children."""
+        """Whenever one starts: all that have not ended count, but those that retire and only wait for children."""
         live = {r for r in (*self.starting, *self.ready) if r.startswith(f"{pool}-")}
-        if self.pool_settings[pool].max_tasks is not None:
-            live -= {self.running[e][0] for e, children in self.waits_for.items() if e in self.running and children}
-            live -= {self.running[e][0] for e in self.cancelled if e in self.running}
+        idle = {self.running[e][0] for e, children in self.waits_for.items() if e in self.running and children}
+        idle |= {self.running[e][0] for e in self.cancelled | self.parked if e in self.running}
+        live -= idle & {replica.id for replica in self.pools.pools[pool].dormant}
         assert len(live) <= self.pool_settings[pool].max_replicas, "more replicas than max"
 
     @rule(

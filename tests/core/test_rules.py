@@ -24,11 +24,13 @@ from samovar.core.messages import (
     Scaled,
     Settle,
     StartReplica,
+    StopPool,
     StopReplica,
     Submit,
     Supersede,
 )
 from samovar.core.pools import CANCEL_GRACE, LEASE
+from samovar.core.replicas import KEPT_TIMES
 from samovar.core.scaling import START_ATTEMPTS, Mean, backlog_outlasts_start, backoff, desired
 from samovar.model import Failure, Phase, PoolSettings, Retry, Timeouts
 
@@ -178,6 +180,31 @@ def test_drain_of_an_idle_pool_starts_nothing() -> None:
     assert bench(Drain("p")) == [StopReplica("p-1", 5.0), StopReplica("p-2", 5.0)]
 
 
+def test_a_parent_on_a_replica_that_drains_does_not_keep_its_children_from_one() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit()
+    bench(Drain("p"))
+    child = bench.submit(parent=parent)
+    assert bench.started() == ["p-2"]
+    bench(ReplicaReady("p-2"))
+    assert bench.replica(child) == "p-2"
+    bench(Finished(bench.epoch(child)))
+    assert StopReplica("p-1", 5.0) in bench(Finished(bench.epoch(parent)))
+
+
+def test_a_parent_on_a_replica_too_many_does_not_keep_others_from_one() -> None:
+    bench = Bench()
+    bench.pool(ready=2)
+    bench.pool("q")
+    parents = [bench.submit() for _ in range(2)]
+    for parent in parents:
+        bench.submit("q", parent)
+    bench(OpenPool("p", PoolSettings(max_replicas=1)))
+    staying = next(replica.id for replica in bench.pools.pools["p"].replicas.values() if replica.place >= 0)
+    assert StartReplica("p", "p-3") in bench(ReplicaLost(staying, DEATH))
+
+
 # parents and children
 
 
@@ -223,6 +250,18 @@ def test_results_of_all_but_the_last_child_are_delivered_at_once() -> None:
     children = [bench.submit(parent=parent) for _ in range(2)]
     for child in children:
         assert bench(Finished(bench.epoch(child)))[-1] == Deliver(child)
+
+
+def test_when_a_parent_was_parked_is_kept_and_of_many_stretches_two_become_one() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit()
+    execution = bench.pools.executions[bench.epoch(parent)]
+    for number in range(1, KEPT_TIMES // 2):
+        bench(Finished(bench.epoch(bench.submit(parent=parent))))
+        assert len(execution.parked or ()) == 2 * number
+    bench(Finished(bench.epoch(bench.submit(parent=parent))))
+    assert len(execution.parked or ()) == KEPT_TIMES // 2
 
 
 def test_a_parent_that_waits_to_resume_may_submit_again() -> None:
@@ -315,6 +354,33 @@ def test_a_parked_parent_is_innocent_and_its_children_go() -> None:
     assert bench.assigned(parent)[-1].attempt == 2
 
 
+def test_a_child_that_kills_its_parents_replica_each_time_is_not_called_for_ever() -> None:
+    bench = Bench()
+    bench.pool(ready=1, concurrency=2)
+    root = bench.submit()
+    for _ in range(MAX_LOSSES):
+        assert bench.open(root)
+        middle = bench.submit(parent=root)
+        bench.submit(parent=middle)
+        bench(ReplicaLost(bench.replica(root), DEATH))
+        assert not bench.open(middle)
+        bench(ReplicaReady(f"p-{len(bench.started()) + 1}"))
+    failure = bench.settled(root).failure
+    assert failure is not None
+    assert f"{MAX_LOSSES} times under it" in failure.message
+
+
+def test_a_child_out_of_memory_on_its_parents_replica_is_the_parents_failure() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    parent = bench.submit(retry=Retry(1))
+    for replica in ("p-1", "p-2"):
+        bench.submit(parent=parent)
+        bench(ReplicaLost(replica, OOM))
+        bench(ReplicaReady("p-2"))
+    assert bench.settled(parent).failure == OOM
+
+
 def test_those_that_hold_a_slot_are_the_ones_that_may_have_killed_a_replica() -> None:
     bench = Bench()
     bench.pool(ready=1, concurrency=2)
@@ -326,6 +392,33 @@ def test_those_that_hold_a_slot_are_the_ones_that_may_have_killed_a_replica() ->
     assert bench.pools.running_on("p-1") == [child]
     bench(ReplicaLost("p-1", DEATH))
     assert bench.pools.running_on("p-1") == []
+
+
+def test_a_parent_that_is_cancelled_before_it_resumes_hears_that_before_the_answer() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q", ready=1)
+    parent = bench.submit()
+    child = bench.submit("q", parent)
+    bench.submit()
+    bench(Finished(bench.epoch(child)))
+    epoch = bench.epoch(parent)
+    said = bench(Abort(parent))
+    assert said.index(Cancel("p-1", epoch)) < said.index(Deliver(child))
+
+
+def test_what_is_killed_makes_room_by_its_end_only() -> None:
+    bench = Bench()
+    bench.pool(ready=1)
+    bench.pool("q")
+    parent = bench.submit()
+    bench.submit("q", parent)
+    bench.submit()
+    bench(StopPool("p"))
+    bench.tick(0.1)
+    assert bench.started() == ["q-1"]
+    bench(ReplicaLost("p-1", DEATH))
+    assert bench.started() == ["q-1", "p-2"]
 
 
 def test_a_parent_that_waits_to_resume_loses_its_replica() -> None:

@@ -157,11 +157,13 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._target = target
-        self._sockets = [self._listener]
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     def cut(self) -> None:
+        """Every connection; others may be made."""
         for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -169,15 +171,25 @@ class Wire:
             thread.join(services.SECONDS)
         for sock in self._sockets:
             sock.close()
+        self._sockets, self._threads = [], []
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(services.SECONDS)
+        self._listener.close()
+        self.cut()
 
     def _accept(self) -> None:
-        near, _ = self._listener.accept()
-        far = socket.create_connection(("127.0.0.1", self._target))
-        self._sockets += (near, far)
-        for source, target in ((near, far), (far, near)):
-            thread = threading.Thread(target=self._pass, args=(source, target))
-            self._threads.append(thread)
-            thread.start()
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += (near, far)
+                for source, target in ((near, far), (far, near)):
+                    thread = threading.Thread(target=self._pass, args=(source, target))
+                    self._threads.append(thread)
+                    thread.start()
 
     @staticmethod
     def _pass(source: socket.socket, target: socket.socket) -> None:
@@ -265,16 +277,30 @@ def test_inputs_on_their_way_can_be_called_back(hosts: Hosts, monkeypatch: pytes
     local.close()
 
 
-def test_a_run_goes_on_when_the_connection_is_cut(hosts: Hosts) -> None:
+def test_a_client_comes_back_to_its_run_when_the_connection_is_cut(hosts: Hosts) -> None:
     wire = Wire(hosts.where.port)
     here = hosts.where.in_full.replace(f":{hosts.where.port}", f":{wire.port}")
     hosts.user.variables["SAMOVAR_ENDPOINT"] = here
     client = hosts.user.begin("mark", "--path", str(hosts.service.path))
+    assert client.stderr is not None
+    said = client.stderr.readline()
     until(lambda: (hosts.service.path / "began").exists())
     wire.cut()
+    where = f"the service at samovar://127.0.0.1:{wire.port}"
+    assert f"{where} is gone; waiting for it" in (said := client.stderr.readline()), said
+    assert f"{where} is back" in (said := client.stderr.readline()), said
+    (hosts.service.path / "go").touch()
     _, said = client.communicate(timeout=services.SECONDS)
-    assert client.returncode == 1
-    assert f"the service at samovar://127.0.0.1:{wire.port} is gone, and what became of the run is not known" in said
+    wire.close()
+    assert client.returncode == 0, said
+    assert (hosts.service.path / "ended").exists()
+
+
+def test_a_run_goes_on_without_its_client(hosts: Hosts) -> None:
+    client = hosts.user.begin("mark", "--path", str(hosts.service.path))
+    until(lambda: (hosts.service.path / "began").exists())
+    client.kill()
+    client.communicate(timeout=services.SECONDS)
     (hosts.service.path / "go").touch()
     until(lambda: (hosts.service.path / "ended").exists())
 
@@ -323,7 +349,7 @@ def test_the_command(hosts: Hosts) -> None:
     status = json.loads(hosts.user.samovar("status", "--endpoint", where, "-o", "json", **token).stdout)
     assert (status["pid"], status["endpoint"], status["gate"]) == (hosts.process.pid, str(hosts.where), where)
     assert status["pools"][0]["done"] == 1
-    assert "the service runs no 'r0'" in hosts.user.samovar("abort", "r0").stderr
+    assert "nothing to abort: run 'r0'" in hosts.user.samovar("abort", "r0").stderr
     assert hosts.user.samovar("stop").stdout == "no service runs\n", "it is ended on its own host only"
     unsafe = hosts.user.samovar("run", "--endpoint", hosts.where.in_full, str(hosts.user.script), "load")
     assert unsafe.returncode == 2

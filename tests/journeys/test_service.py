@@ -164,9 +164,8 @@ def marked(home: Home) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen
     until(lambda: (home.path / "began").exists())
     yield process, client
     for child in (process, client):
-        if child.poll() is None:
-            child.kill()
-            child.communicate(timeout=services.SECONDS)
+        child.kill()
+        child.communicate(timeout=services.SECONDS)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -62,13 +62,12 @@ def start(driver: str | None, web: str, **entrance: str) -> None:
 
 
 @click.command("stop", short_help="End the service.")
-@ENDPOINT
 @click.option("--grace", default=10.0, show_default=True, help="Seconds that what runs has to end; then it is aborted.")
-def stop(grace: float, endpoint: str) -> None:
-    """End the service, and with it its pools."""
+def stop(grace: float) -> None:
+    """End your service on this machine, and with it its pools."""
     from samovar.cli import service
 
-    service.stop(grace, endpoint)
+    service.stop(grace)
 
 
 @click.command("status", short_help="Show whether the service runs, and its pools.")

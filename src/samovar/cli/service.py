@@ -52,9 +52,9 @@ def start(driver: str, web: str, entrance: dict[str, str]) -> None:
         running.close()
 
 
-def stop(grace: float, endpoint: str) -> None:
+def stop(grace: float) -> None:
     with errors_are_messages():
-        running = service.at(endpoint)
+        running = service.find()
         if running is None:
             click.echo("no service runs")
             return

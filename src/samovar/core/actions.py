@@ -8,6 +8,7 @@ QUEUED ──assign──▶ RUNNING ──returned──▶ SUCCEEDED
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from samovar.model import QUEUED, Failure
@@ -89,6 +90,21 @@ class Action:
             traceback=failure.traceback,
             worker=failure.worker,
         )
+
+
+def callers(actions: Iterable[Action]) -> set[Action]:
+    """Those that wait for one of these, or for one that does.
+
+    What kills a replica together with its caller is called anew, as another action, whenever that one runs again: only
+    the caller can be seen to go wrong each time.
+    """
+    found: set[Action] = set()
+    for action in actions:
+        parent = action.parent
+        while parent is not None and parent not in found:
+            found.add(parent)
+            parent = parent.parent
+    return found
 
 
 ABORTED = Failure("user", "ActionAbortedError", "aborted", recoverable=False)

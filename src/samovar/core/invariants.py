@@ -46,7 +46,7 @@ def _counts(pool: Pool) -> None:
     assert all(lane.length for lane in pool.queue.lanes), "an empty lane is kept"
     assert pool.queue.length == sum(lane.length for lane in pool.queue.lanes), "the queue is counted wrong"
     retired = {r for r in replicas if r.stage is DRAINING}
-    assert pool.dormant == {r for r in retired if r.executions and not r.active}
+    assert pool.dormant == {r for r in retired if r.executions and not r.active and not r.killed}
 
 
 def _replicas(pool: Pool) -> None:

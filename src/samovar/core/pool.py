@@ -209,9 +209,7 @@ class Pool:
         self._out.append(Scaled(self.name, replicas, f"{why}: {scaling.wanted(replicas, self.settings)}"))
 
     def _live(self) -> int:
-        """Replicas that count against max: not those of one execution each that only wait for their children."""
-        if self.settings.max_tasks is None:
-            return len(self.replicas)
+        """Replicas that count against max: not the dormant, whose children may need one that is not there yet."""
         return len(self.replicas) - len(self.dormant)
 
     def _worth_a_start(self, now: float) -> bool:
@@ -255,8 +253,8 @@ class Pool:
         self.retire_if_done(replica)
 
     def _review(self, replica: Replica) -> None:
-        """Something has changed on a replica that retires: is it dormant?"""
-        if replica.executions and not replica.active:
+        """Something has changed on a replica that retires: is it dormant? One that is killed makes room by its end."""
+        if replica.executions and not replica.active and not replica.killed:
             self.dormant.add(replica)
         else:
             self.dormant.discard(replica)
@@ -275,6 +273,7 @@ class Pool:
         self.drain(replica)
         if not replica.killed:
             replica.killed = replica.stopping = True
+            self._review(replica)
             self._out.append(StopReplica(replica.id, 0.0, reason))
 
     def kill_silent(self, now: float, lease: float) -> None:

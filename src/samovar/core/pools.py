@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from samovar.core import adoption
-from samovar.core.actions import ABORTED, Action
+from samovar.core.actions import ABORTED, Action, callers
 from samovar.core.admission import MAX_QUEUED
 from samovar.core.messages import (
     Abort,
@@ -217,22 +217,25 @@ class Pools:
         orphans = [x for x in lost if x.is_current]
         for execution in lost:
             self._drop(execution)
+        active = [x.action for x in orphans if x.hold is ACTIVE and not replica.innocent]
+        blamed = dict.fromkeys(active, alone)
+        blamed |= dict.fromkeys(callers(active), alone and event.failure.code == "OOMError")
         for execution in orphans:
             execution.action.execution = None
         for execution in sorted(orphans, key=lambda x: x.hold is ACTIVE):  # parents first: they abort their children
             if execution.action.id in self.actions:
-                self._retry_lost(execution, event.failure, alone, now)
+                self._retry_lost(execution, event.failure, blamed.get(execution.action), now)
         pool.dispatch(now)
 
-    def _retry_lost(self, execution: Execution, failure: Failure, alone: bool, now: float) -> None:
-        """Its replica died under it. Only what held a slot can have killed it."""
+    def _retry_lost(self, execution: Execution, failure: Failure, alone: bool | None, now: float) -> None:
+        """Its replica died under it. ``alone``: what may have killed it had no company; None: it is innocent."""
         action = execution.action
-        active = execution.hold is ACTIVE and not execution.replica.innocent
         self._abort_children(action, now, superseded=True)
-        verdict = action.lose(failure, alone) if active else None
+        verdict = action.lose(failure, alone) if alone is not None else None
         if verdict is None:
             self._out.append(Retried(action.id, execution.epoch, failure))
-            action.pool.requeue(action, now, active and action.is_suspect)
+            may_kill = alone is not None and execution.hold is ACTIVE
+            action.pool.requeue(action, now, may_kill and action.is_suspect)
         elif verdict.code == "OOMError":
             self._attempt_failed(action, verdict, Phase.FAILED, execution.epoch, now)
         else:
@@ -263,9 +266,7 @@ class Pools:
         action = self.actions.get(event.action)
         if action is not None:
             failure = Failure("user", ABORTED.code, event.reason, recoverable=False) if event.reason else ABORTED
-            if event.superseded:
-                self._abort_children(action, now, superseded=True)
-            self.abort(action, now, failure)
+            self._settle(action, Phase.ABORTED, now, 0, failure, event.superseded)
 
     def _drain(self, event: Drain, now: float) -> None:
         pool = self.pools[event.pool]
@@ -358,8 +359,8 @@ class Pools:
     def _cancel(self, execution: Execution, now: float) -> None:
         """The execution is no longer wanted; it keeps its slot until it has ended."""
         execution.action.execution = None
-        self._hand_over(execution)
         self._out.append(Cancel(execution.replica.id, execution.epoch))
+        self._hand_over(execution)  # behind the word that it is not to go on
         self.timers.add(now + CANCEL_GRACE, execution.epoch, "kill")
 
     def _kill(self, epoch: int) -> None:
@@ -407,13 +408,23 @@ class Pools:
             self._out.append(Deliver(execution.held))
             execution.held = 0
 
-    def abort(self, action: Action, now: float, failure: Failure = ABORTED) -> None:
-        self._settle(action, Phase.ABORTED, now, 0, failure)
+    def abort(self, action: Action, now: float) -> None:
+        self._settle(action, Phase.ABORTED, now, 0, ABORTED)
 
-    def _settle(self, action: Action, phase: Phase, now: float, epoch: int = 0, failure: Failure | None = None) -> None:
-        self._end(action, phase, now, epoch, failure)
+    def _settle(
+        self,
+        action: Action,
+        phase: Phase,
+        now: float,
+        epoch: int = 0,
+        failure: Failure | None = None,
+        superseded: bool = False,
+    ) -> None:
+        """``superseded``: what is below may be asked for again."""
+        self._leave(action, phase, now, failure)
+        self._out.append(Settle(action.id, phase, epoch, failure))
         if action.children:
-            self._abort_children(action, now)
+            self._abort_children(action, now, superseded)
         parent = action.parent
         if parent is None:
             self._out.append(Deliver(action.id))
@@ -429,10 +440,6 @@ class Pools:
         execution.held = action.id
         execution.replica.resuming.append(execution)
         self.resume(execution.replica, now)
-
-    def _end(self, action: Action, phase: Phase, now: float, epoch: int, failure: Failure | None) -> None:
-        self._leave(action, phase, now, failure)
-        self._out.append(Settle(action.id, phase, epoch, failure))
 
     def _leave(self, action: Action, phase: Phase, now: float, failure: Failure | None) -> None:
         del self.actions[action.id]

@@ -25,8 +25,8 @@ from samovar.wire import frames
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
 
-STEPS = 10_000
-"""Actions that are looked at in one turn."""
+STEPS = 2_000
+"""Actions that are looked at in one turn; among a million that is a few milliseconds."""
 
 CHANGES = 1_000
 """Changes of runs that wait for whoever watches."""

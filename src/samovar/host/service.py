@@ -174,8 +174,6 @@ def stop(service: RemoteHost, grace: float) -> bool:
     end = time.monotonic() + grace + START_SECONDS
     while not service.is_gone and time.monotonic() < end:
         time.sleep(_LOOK)
-    if service.engine.address != str(config.socket_path()):
-        return service.is_gone  # it is not for us to see its lock
     with contextlib.suppress(TimeoutError):
         _await_unlock(end)
         return True

@@ -7,21 +7,24 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 import samovar
 from samovar.errors import BaseRuntimeError
 from samovar.host.premises import Premises
-from samovar.web import problems
+from samovar.web import models, problems
 from samovar.web.feed import Standing
+from samovar.web.guard import is_file
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem
 from samovar.web.routes import logs, pools, runs, service, timeline
-from samovar.web.routes.base import House
+from samovar.web.routes.base import House, Segments
 
 STATIC = Path(__file__).parent / "static"
 
@@ -45,7 +48,7 @@ def application(premises: Premises, closing: threading.Event, guarded: Callable[
             with contextlib.suppress(asyncio.CancelledError):
                 await sampling
 
-    app = FastAPI(
+    app = _App(
         title="samovar",
         version=samovar.__version__,
         description="What a samovar service does, and has done. Times are seconds since 1970.",
@@ -57,8 +60,22 @@ def application(premises: Premises, closing: threading.Event, guarded: Callable[
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
-    return guarded(app)
+    app.router.routes.append(_Files("/", StaticFiles(directory=STATIC, html=True), name="static"))
+    return guarded(Segments(app))
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["schemas"].setdefault("Problem", models.Problem.model_json_schema())
+        return described
+
+
+class _Files(Mount):
+    """What is no file is answered by the routes alone, with what they allow."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if is_file(scope["path"]) else (Match.NONE, {})
 
 
 def _events(house: House, standing: Standing, names: list[str]) -> list[tuple[str, bytes]]:

@@ -63,7 +63,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers.setdefault("cache-control", "no-cache" if _is_file(scope["path"]) else "no-store")
+                headers.setdefault("cache-control", "no-cache" if is_file(scope["path"]) else "no-store")
             await send(message)
 
         problem = self._problem(scope)
@@ -137,5 +137,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_file(path: str) -> bool:
+def is_file(path: str) -> bool:
+    """Whether it is one of the pages' own, or nothing."""
     return not path.startswith((*_NEEDS_TOKEN, "/healthz", "/readyz"))

@@ -158,6 +158,6 @@ class Lookout:
         try:
             return lines.read(self._logbook.root, query)
         except ValueError as error:
-            raise Problem(422, "after: it is no place among lines; take the 'next' of the page before") from error
+            raise Problem(404, "after: it is no place among lines; take the 'next' of the page before") from error
         except OSError as error:
             raise Problem(503, f"the lines of run {query.run} cannot be read: {error}") from error

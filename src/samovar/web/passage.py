@@ -37,14 +37,14 @@ class Passage(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, cursor: str) -> Passage:
-        """422: it is none."""
+        """404: it is none."""
         if not cursor:
             return cls()
         try:
             padded = cursor.encode() + b"=" * (-len(cursor) % 4)
             return msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True), type=cls)
         except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
-            raise Problem(422, "after: it is no place in this list; take the 'next' of the page before") from error
+            raise Problem(404, "after: it is no place in this list; take the 'next' of the page before") from error
 
     @property
     def cursor(self) -> str:

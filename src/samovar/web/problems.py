@@ -81,7 +81,7 @@ def _problem_of(error: Exception) -> Problem:
     if isinstance(error, errors.JournalAwayError):
         return Problem(503, f"what is written down cannot be read now: {error}")
     if isinstance(error, errors.JournalError):
-        return Problem(422, str(error))
+        return Problem(404, str(error))
     return Problem(500, f"samovar failed to answer: {type(error).__name__}; the service's log says more")
 
 

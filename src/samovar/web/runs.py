@@ -16,7 +16,7 @@ from samovar.web.actions import SEARCHED, UNDERWAY, Actions, Wanted
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem
 
-COUNTING_TURNS = 20
+COUNTING_TURNS = 100
 """In which the actions of a run that are on their way are counted; where it takes more, they are not."""
 
 COUNTED_PAGES = 5

@@ -146,7 +146,7 @@ class Pages:
         collector.spare_what_is_there()
         log = logging.getLogger("uvicorn.error")
         log.handlers, log.propagate = [_Saying(self._say)], False
-        log.setLevel(logging.WARNING)
+        log.setLevel(logging.ERROR)
         return uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -170,7 +170,7 @@ class _Saying(logging.Handler):
     """What the server logs is said, in one line."""
 
     def __init__(self, say: Report) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.ERROR)
         self._report = say
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -127,7 +127,8 @@ def _why_queued(pool: Pool, since: float, until: float | None) -> str:
         return f"{taken}, and the policy allows no more"
     later = [life for life in pool.lives if since < (life.ready or life.starting) and (until or since) >= life.starting]
     if later:
-        return f"{taken}, and {_counted(len(later), 'more replica')} was on the way"
+        more = "one more replica was" if len(later) == 1 else f"{len(later)} more replicas were"
+        return f"{taken}, and {more} on the way"
     return f"{taken}, and the queue was not long enough for one more replica"
 
 

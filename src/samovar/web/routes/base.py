@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, cast
+from urllib.parse import unquote
 
 from fastapi import Depends, Query, Request
+from pydantic import AfterValidator
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from samovar.web.actions import Actions
 from samovar.web.details import Details
@@ -16,6 +19,23 @@ LARGEST = 500
 
 LONGEST = 4096
 """Characters of a parameter."""
+
+
+SLASH = "\ue000"
+"""Stands for a slash that was written as ``%2F``: it parts nothing."""
+
+
+class Segments:
+    """An ASGI application in front of routes, by which a name with a slash in it is one segment of a path."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if b"%2f" in scope.get("raw_path", b"").lower():
+            segments = scope["raw_path"].decode("latin-1").split("/")
+            scope = {**scope, "path": "/".join(unquote(segment).replace("/", SLASH) for segment in segments)}
+        await self._app(scope, receive, send)
 
 
 class House:
@@ -31,6 +51,9 @@ class House:
 def _house(request: Request) -> House:
     return cast(House, request.app.state.house)
 
+
+Name = Annotated[str, AfterValidator(lambda text: text.replace(SLASH, "/"))]
+"""A name in a path, which may have a slash in it."""
 
 In = Annotated[House, Depends(_house)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST)]

@@ -15,7 +15,7 @@ from samovar.host.lines import LogPage, LogQuery
 from samovar.web import models
 from samovar.web.feed import QUIET, event
 from samovar.web.problems import documented
-from samovar.web.routes.base import LONGEST, After, House, In, Word
+from samovar.web.routes.base import LONGEST, After, House, In, Name, Word
 
 router = APIRouter(prefix="/api/v1", tags=["logs"])
 
@@ -30,9 +30,9 @@ EVENTS = "text/event-stream"
 Tail = Annotated[int | None, Query(ge=0, le=LARGEST, description="Only the last so many.")]
 
 
-@router.get("/runs/{run:path}/logs", response_model=models.LogLines, responses=documented(404), operation_id="get_logs")
+@router.get("/runs/{run}/logs", response_model=models.LogLines, responses=documented(404), operation_id="get_logs")
 def get_logs(
-    run: str,
+    run: Name,
     house: In,
     action: Word = "",
     tail: Tail = None,
@@ -48,13 +48,13 @@ def get_logs(
 
 
 @router.get(
-    "/runs/{run:path}/logs/stream",
+    "/runs/{run}/logs/stream",
     response_class=StreamingResponse,
     responses={200: {"content": {EVENTS: {"schema": {"type": "string"}}}}, **documented(404)},
     operation_id="stream_logs",
 )
 async def stream_logs(
-    run: str,
+    run: Name,
     house: In,
     action: Word = "",
     after: After = "",
@@ -94,7 +94,7 @@ async def _lines(house: House, query: LogQuery, page: LogPage) -> AsyncIterator[
         page = await asyncio.to_thread(house.lookout.lines, query)
 
 
-def _is_live(house: House, run: str) -> bool:
+def _is_live(house: House, run: Name) -> bool:
     with house.lookout.turn:
         return bool(house.lookout.engine.survey.root(run))
 

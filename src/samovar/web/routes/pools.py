@@ -12,7 +12,7 @@ from samovar.web import models
 from samovar.web.feed import Feed, Standing, rates, throughput
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem, documented
-from samovar.web.routes.base import In
+from samovar.web.routes.base import In, Name
 from samovar.wire import frames
 
 router = APIRouter(prefix="/api/v1", tags=["pools"])
@@ -24,43 +24,43 @@ def list_pools(house: In) -> models.PoolList:
 
 
 @router.post(
-    "/pools/{pool:path}/scale", response_model=models.Pool, responses=documented(404, 409), operation_id="scale_pool"
+    "/pools/{pool}/scale", response_model=models.Pool, responses=documented(400, 404, 409), operation_id="scale_pool"
 )
-def scale(pool: str, range: Annotated[models.Scale, Body()], house: In) -> models.Pool:
+def scale(pool: Name, range: Annotated[models.Scale, Body()], house: In) -> models.Pool:
     """Change how many replicas it may have."""
     if range.min > range.max:
-        raise Problem(422, f"min is {range.min} and max {range.max}: a pool may have no more at least than at most")
+        raise Problem(409, f"min is {range.min} and max {range.max}: a pool may have no more at least than at most")
     return _controlled(house.lookout, pool, "scale", range.min, range.max)
 
 
 @router.post(
-    "/pools/{pool:path}/drain", response_model=models.Pool, responses=documented(404, 409), operation_id="drain_pool"
+    "/pools/{pool}/drain", response_model=models.Pool, responses=documented(400, 404, 409), operation_id="drain_pool"
 )
-def drain(pool: str, house: In) -> models.Pool:
+def drain(pool: Name, house: In) -> models.Pool:
     """Let it finish its work, and end."""
     return _controlled(house.lookout, pool, "drain")
 
 
 @router.post(
-    "/pools/{pool:path}/stop", response_model=models.Pool, responses=documented(404, 409), operation_id="stop_pool"
+    "/pools/{pool}/stop", response_model=models.Pool, responses=documented(400, 404, 409), operation_id="stop_pool"
 )
-def stop(pool: str, house: In) -> models.Pool:
+def stop(pool: Name, house: In) -> models.Pool:
     """End its replicas now; what they run is queued again."""
     return _controlled(house.lookout, pool, "stop")
 
 
-@router.get("/pools/{pool:path}", response_model=models.Pool, responses=documented(404), operation_id="get_pool")
-def get_pool(pool: str, house: In) -> models.Pool:
+@router.get("/pools/{pool}", response_model=models.Pool, responses=documented(404), operation_id="get_pool")
+def get_pool(pool: Name, house: In) -> models.Pool:
     return _pool(house.lookout, pool)
 
 
 @router.get(
-    "/replicas/{replica:path}",
+    "/replicas/{replica}",
     response_model=models.ReplicaDetail,
     responses=documented(404),
     operation_id="get_replica",
 )
-def get_replica(replica: str, house: In) -> models.ReplicaDetail:
+def get_replica(replica: Name, house: In) -> models.ReplicaDetail:
     look = house.lookout
     standing = look.feed.standing()
     found = next((one for one in standing.replicas if one.name == replica), None)

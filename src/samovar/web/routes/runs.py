@@ -11,12 +11,12 @@ from samovar.model import Phase
 from samovar.web import models
 from samovar.web.actions import Wanted
 from samovar.web.problems import Problem, documented
-from samovar.web.routes.base import LONGEST, After, In, Limit, Since, Word
+from samovar.web.routes.base import LONGEST, After, In, Limit, Name, Since, Word
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
 
 
-@router.get("/runs", response_model=models.RunList, responses=documented(), operation_id="list_runs")
+@router.get("/runs", response_model=models.RunList, responses=documented(404), operation_id="list_runs")
 def list_runs(
     house: In,
     phase: Phase | None = None,
@@ -31,14 +31,14 @@ def list_runs(
 
 
 @router.post(
-    "/runs/{run:path}/actions/{action}/abort",
+    "/runs/{run}/actions/{action}/abort",
     response_model=models.Aborting,
     status_code=202,
-    responses=documented(404, 409),
+    responses=documented(400, 404, 409),
     operation_id="abort_action",
 )
 def abort_action(
-    run: str, action: str, house: In, wanted: Annotated[models.Abort | None, Body()] = None
+    run: Name, action: Name, house: In, wanted: Annotated[models.Abort | None, Body()] = None
 ) -> models.Aborting:
     """Ask for the end of an action and of everything below it."""
     if not house.actions.abort(run, action, _reason(wanted)):
@@ -48,13 +48,13 @@ def abort_action(
 
 
 @router.post(
-    "/runs/{run:path}/abort",
+    "/runs/{run}/abort",
     response_model=models.Aborting,
     status_code=202,
-    responses=documented(404, 409),
+    responses=documented(400, 404, 409),
     operation_id="abort_run",
 )
-def abort_run(run: str, house: In, wanted: Annotated[models.Abort | None, Body()] = None) -> models.Aborting:
+def abort_run(run: Name, house: In, wanted: Annotated[models.Abort | None, Body()] = None) -> models.Aborting:
     """Ask for the end of a run."""
     if not house.runs.abort(run, _reason(wanted)):
         house.runs.get(run)
@@ -63,13 +63,13 @@ def abort_run(run: str, house: In, wanted: Annotated[models.Abort | None, Body()
 
 
 @router.get(
-    "/runs/{run:path}/actions",
+    "/runs/{run}/actions",
     response_model=models.ActionList,
     responses=documented(404),
     operation_id="list_actions",
 )
 def list_actions(
-    run: str,
+    run: Name,
     house: In,
     parent: Annotated[str | None, Query(max_length=LONGEST, description="Its id; empty: the first action.")] = None,
     phase: Phase | None = None,
@@ -85,17 +85,17 @@ def list_actions(
 
 
 @router.get(
-    "/runs/{run:path}/actions/{action}",
+    "/runs/{run}/actions/{action}",
     response_model=models.ActionDetail,
     responses=documented(404),
     operation_id="get_action",
 )
-def get_action(run: str, action: str, house: In) -> models.ActionDetail:
+def get_action(run: Name, action: Name, house: In) -> models.ActionDetail:
     return house.details.of(run, action)
 
 
-@router.get("/runs/{run:path}", response_model=models.RunDetail, responses=documented(404), operation_id="get_run")
-def get_run(run: str, house: In) -> models.RunDetail:
+@router.get("/runs/{run}", response_model=models.RunDetail, responses=documented(404), operation_id="get_run")
+def get_run(run: Name, house: In) -> models.RunDetail:
     return house.runs.detail(run)
 
 

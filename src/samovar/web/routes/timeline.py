@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from samovar.engine.timeline import POOL_BARS, Bar, Life, Strip
 from samovar.web import models
 from samovar.web.problems import Problem, documented
-from samovar.web.routes.base import In, Since
+from samovar.web.routes.base import In, Name, Since
 
 router = APIRouter(prefix="/api/v1", tags=["pools"])
 
@@ -20,13 +20,13 @@ PACKED_BYTES = 16 * 1024
 
 
 @router.get(
-    "/pools/{pool:path}/timeline",
+    "/pools/{pool}/timeline",
     response_model=models.Timeline,
     responses=documented(404),
     operation_id="get_timeline",
 )
 def get_timeline(
-    pool: str,
+    pool: Name,
     house: In,
     since: Since = None,
     until: Since = None,

@@ -1,0 +1,116 @@
+"""What replicas have run: bars of executions, lives of replicas, and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from samovar.engine import timeline
+from samovar.engine.timeline import ABORTED, AGAIN, DONE, FAILED, RUNS
+from samovar.model import Environment, Exit, Failure, PoolSettings, Retry, TaskSpec
+from samovar.wire import frames
+
+from .test_admission import start
+from .test_clients import Talk
+
+TASK = TaskSpec("e.f", "m", "f", Environment("e", settings=PoolSettings(1, 1)), retry=Retry(1))
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Iterator[Talk]:
+    made = Talk(tmp_path)
+    made.engine.keep_timeline()
+    yield made
+    for peer in made.peers:
+        peer.socket.close()
+    made.engine.hub.close()
+
+
+def strip(talk: Talk, limit: int = 100):
+    (pool,) = talk.engine.environments
+    assert talk.engine.timeline is not None
+    return talk.engine.timeline.strip(pool, None, limit)
+
+
+def run(talk: Talk, name: str = "r1"):
+    """A run whose first action runs: its replica, and the frame."""
+    start(talk.engine, name)
+    talk.engine.flush()
+    replica = talk.replica()
+    _, frame = replica.hear(2)
+    return replica, frame
+
+
+def end(talk: Talk, replica, *said) -> None:
+    replica.say(*said)
+    talk.engine.hub.handle(talk.engine.hub.poll(5))
+    talk.engine.flush()
+
+
+def test_a_bar_from_its_start_to_its_end(talk):
+    replica, frame = run(talk)
+    (bar,) = strip(talk).bars
+    assert (bar.end, bar.phase, bar.run, bar.number, bar.cold) == (None, RUNS, "r1", 1, True)
+    end(talk, replica, frames.Done(frame.epoch, b""))
+    (bar,) = strip(talk).bars
+    assert bar.phase == DONE
+    assert bar.start <= bar.end
+    (life,) = strip(talk).lives
+    assert life.starting <= life.ready
+    assert life.ended is None
+
+
+def test_how_bars_end(talk):
+    replica, frame = run(talk)
+    failure = Failure("user", "ValueError", "no")
+    end(talk, replica, frames.Failed(frame.epoch, failure))
+    assert strip(talk).bars[0].phase == FAILED
+    start(talk.engine, "r2")
+    talk.engine.flush()
+    (frame,) = replica.hear(1)
+    talk.engine.abort(2, "enough")
+    end(talk, replica, frames.Failed(frame.epoch, failure))
+    assert [bar.phase for bar in strip(talk).bars] == [FAILED, ABORTED]
+
+
+def test_a_replica_that_is_lost(talk):
+    run(talk)
+    (name,) = talk.engine.crew.links
+    talk.engine.crew.ended(name, TASK.environment, Exit(signal=9))
+    found = strip(talk)
+    assert [bar.phase for bar in found.bars] == [AGAIN]
+    assert "SIGKILL" in next(life for life in found.lives if life.name == name).reason
+
+
+def test_parked_stretches(talk):
+    replica, parent = run(talk)
+    replica.say(frames.Declare(1, TASK), frames.Submit(1, parent.epoch, 1, b""))
+    (child,) = replica.hear(1)
+    bars = {bar.number: bar for bar in strip(talk).bars}
+    assert len(bars[1].parked) == 1
+    end(talk, replica, frames.Done(child.epoch, b""))
+    end(talk, replica, frames.Done(parent.epoch, b""))
+    bars = {bar.number: bar for bar in strip(talk).bars}
+    begin, ended = bars[1].parked
+    assert bars[1].start <= begin <= ended <= bars[1].end
+    assert bars[2].parked == ()
+
+
+def test_older_bars_go(talk, monkeypatch):
+    replica, frame = run(talk)
+    for number in range(2, 7):
+        start(talk.engine, f"r{number}")
+        end(talk, replica, frames.Done(frame.epoch, b""))
+        (frame,) = [one for one in replica.hear(1) if isinstance(one, frames.Run)]
+    assert [bar.run for bar in strip(talk, 2).bars] == ["r5", "r6"]
+    assert strip(talk, 2).dropped == 4
+    monkeypatch.setattr(timeline, "POOL_BARS", 3)
+    talk.engine.tick()
+    assert [bar.run for bar in strip(talk).bars] == ["r3", "r4", "r5", "r6"]
+    assert strip(talk).dropped == 2
+    monkeypatch.setattr(timeline, "ALL_BARS", 1)
+    talk.engine.tick()
+    assert [bar.run for bar in strip(talk).bars] == ["r5", "r6"]
+    assert talk.engine.timeline.strip("x", None, 1) is None
