@@ -93,7 +93,16 @@ def pools() -> list[Json]:
     work = {"queued": 1204, "done": 481_233, "failed": 17, "cold": 9, "warm": 481_241, "throughput": 312.4}
     return [
         pool(POOL, "awake", busy, "1,204 wait for a free slot; one replica starts", history=history(1, 1400), **work),
-        pool("embeddings@90ab12", "awake", wide, history=history(2, 40), done=90_112, cold=11, warm=90_101, throughput=88.0),
+        pool(
+            "embeddings@90ab12",
+            "awake",
+            wide,
+            history=history(2, 40),
+            done=90_112,
+            cold=11,
+            warm=90_101,
+            throughput=88.0,
+        ),
         pool("reports@1122dd", "asleep", [], done=12, cold=1, warm=11),
         pool("broken@ffee00", "awake", [], "its replicas do not start: image build failed; next try in 8 s", queued=3),
     ]
@@ -142,13 +151,13 @@ def action(number: int, parent: str, **more: Any) -> Json:
 
 ROOT = "00000000deadbeef"
 
-TRACEBACK = f'''Traceback (most recent call last):
+TRACEBACK = f"""Traceback (most recent call last):
   File "/home/ada/work/pages.py", line 41, in {EVIL}
     text = extract(page, strict=True)
   File "/home/ada/work/extract.py", line 12, in extract
     raise ValueError("the page has no text")
 ValueError: the page has no text
-'''
+"""
 
 
 def spans(one: Json) -> list[Json]:
@@ -172,11 +181,19 @@ def action_detail(one: Json) -> Json:
     is_failed = one["phase"] == "failed"
     error = {"kind": "user", "code": "ValueError", "message": "the page has no text", "traceback": TRACEBACK}
     attempts = [
-        {"attempt": at + 1, "replica": one["replica"], "cold": at == 0, "started": one["queued"] + at, "ended": one["queued"] + at + 0.8}
+        {
+            "attempt": at + 1,
+            "replica": one["replica"],
+            "cold": at == 0,
+            "started": one["queued"] + at,
+            "ended": one["queued"] + at + 0.8,
+        }
         for at in range(one["attempts"])
     ]
     for at, attempt in enumerate(attempts):
-        attempt["failure"] = ["replica lost: killed by signal 9", "ValueError: the page has no text"][at] if is_failed else ""
+        attempt["failure"] = (
+            ["replica lost: killed by signal 9", "ValueError: the page has no text"][at] if is_failed else ""
+        )
     return {
         **one,
         "inputs": f"page = Page(number=7, name={EVIL!r}, words=[…])\nstrict = True",
@@ -209,7 +226,9 @@ def timeline(executions: int, replicas: int = 12, concurrency: int = 3, seconds:
     rng = random.Random(20)
     now = time.time()
     begin = now - seconds
-    columns: dict[str, list[Any]] = {name: [] for name in ("row", "start", "end", "task", "phase", "cold", "attempt", "run", "action")}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("row", "start", "end", "task", "phase", "cold", "attempt", "run", "action")
+    }
     parked: dict[str, list[Any]] = {"execution": [], "start": [], "end": []}
     fleet = [_life(number, replicas, begin, seconds) for number in range(replicas)]
     each = max(1, executions // (replicas * concurrency))
@@ -268,7 +287,7 @@ def _decisions(fleet: list[Json]) -> list[Json]:
     found = []
     for number, one in enumerate(fleet):
         say = {"replicas": number + 1, "replica": one["name"]}
-        found.append({"at": one["starting_at"], "change": "start", "reason": f"{40 + number} queued, all slots taken", **say})
+        found.append({"at": one["starting_at"], "change": "starting", "reason": f"{40 + number} queued", **say})
         if one["ended_at"]:
             found.append({"at": one["ended_at"], "change": "lost", "reason": "killed by signal 9", **say})
     return sorted(found, key=lambda event: event["at"])

@@ -34,11 +34,12 @@ def missing() -> str:
 
 @contextlib.contextmanager
 def browsing() -> Iterator[Any]:
-    """A Chromium. As root it has no sandbox, which is well: it sees pages of this machine alone."""
+    """A Chromium. As root it has no sandbox, which is well: it sees pages of this machine alone. In containers /dev/shm
+    is small, so it keeps off it."""
     from playwright.sync_api import expect, sync_playwright  # only here: tests without a browser do without
 
     expect.set_options(timeout=SECONDS * 1000)
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         try:

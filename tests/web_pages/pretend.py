@@ -127,7 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
             case ["service"]:
                 journal = {"kept": True, "backlog": 0, "lag": 0.0, "is_slow": False, "trouble": ""}
                 about = {"version": "0.1.0", "pid": 1, "driver": "process", "address": "/run/samovar.sock"}
-                return {**about, "url": self.pretend.url, "started_at": time.time(), "journal": journal, "now": time.time()}
+                return {
+                    **about,
+                    "url": self.pretend.url,
+                    "started_at": time.time(),
+                    "journal": journal,
+                    "now": time.time(),
+                }
             case ["pools"]:
                 return {"items": world.pools, "next": ""}
             case ["pools", name]:
@@ -146,7 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
             case ["runs", _, "actions", number]:
                 return self._action(number)
             case ["runs", _, "logs"]:
-                return {"lines": [] if query.get("after") else invented.lines(world.lines), "next": "z", "is_last": True}
+                return {
+                    "lines": [] if query.get("after") else invented.lines(world.lines),
+                    "next": "z",
+                    "is_last": True,
+                }
         raise Refused(404, "Not found", f"there is nothing at {self.path}")
 
     def _pool(self, name: str) -> Any:
@@ -161,14 +171,31 @@ class _Handler(BaseHTTPRequestHandler):
                 if row["name"] == name:
                     past = invented.history(5, 100)
                     more = {"rss": [(90 + n) << 20 for n in past["queued"]], "lag": [n / 1e4 for n in past["queued"]]}
-                    seen = {"at": past["at"], **more, "cpu": [n / 100 for n in past["queued"]], "active": past["active"]}
-                    return {**row, "history": seen, "environment": pool["environment"], "log": ["model loaded", invented.EVIL]}
+                    seen = {
+                        "at": past["at"],
+                        **more,
+                        "cpu": [n / 100 for n in past["queued"]],
+                        "active": past["active"],
+                    }
+                    return {
+                        **row,
+                        "history": seen,
+                        "environment": pool["environment"],
+                        "log": ["model loaded", invented.EVIL],
+                    }
         raise Refused(404, "No such replica", f"there is no replica {name}: it has ended, or never was")
 
     def _run(self, name: str) -> Any:
         for run in self.pretend.world.runs:
             if run["name"] == name:
-                counts = {"queued": 812_001, "waiting": 2, "running": 16, "succeeded": 187_900, "failed": 71, "aborted": 10}
+                counts = {
+                    "queued": 812_001,
+                    "waiting": 2,
+                    "running": 16,
+                    "succeeded": 187_900,
+                    "failed": 71,
+                    "aborted": 10,
+                }
                 root = invented.action(0, "", phase=run["phase"], task=run["task"], id=invented.ROOT)
                 return {**run, "counts": {**counts, "timed_out": None}, "root": root, "pools": [invented.POOL]}
         raise Refused(404, "No such run", f"there is no run {name}; `samovar get runs` lists them")

@@ -51,6 +51,8 @@ def main() -> None:
             shown = visitor.open(*parts, query=query)
             shown.locator(READY[page]).first.wait_for()
             name = f"{page}-{theme}{'-phone' if size == looks.PHONE else ''}.png"
+            if size == looks.PHONE and page == "pool":
+                shown.locator("#h-timeline").evaluate("(head) => head.scrollIntoView()")
             _reduce(shown.screenshot(), folder / name)
             visitor.close()
             print(name, f"{(folder / name).stat().st_size >> 10} KiB")

@@ -64,11 +64,16 @@ def test_a_pool_is_drained_or_stopped_only_after_a_question(verb, state, invente
 def test_slots_are_told_apart_without_colour(invented, visit):
     page = visit(invented.url).open("pools")
     words = [each.get_attribute("aria-label") for each in page.locator(".slots").all()]
-    assert words[:4] == ["4 of 4 slots active, 2 parked", "3 of 4 slots active", "starting", "1 of 4 slots active, draining"]
+    assert words[:4] == [
+        "4 of 4 slots active, 2 parked",
+        "3 of 4 slots active",
+        "starting",
+        "1 of 4 slots active, draining",
+    ]
     looks = page.evaluate("""() => [...document.querySelectorAll(".slot-legend .slot")].map((slot) => {
         const style = getComputedStyle(slot);
-        return [style.backgroundImage !== "none" ? style.backgroundImage.split("(")[0] : "", style.borderStyle, style.borderRadius,
-                style.backgroundColor === "rgba(0, 0, 0, 0)"].join();
+        const isEmpty = style.backgroundColor === "rgba(0, 0, 0, 0)";
+        return [style.backgroundImage.split("(")[0], style.borderStyle, style.borderRadius, isEmpty].join();
     })""")
     assert len(set(looks)) == 5
 
@@ -205,7 +210,9 @@ def test_an_action_says_where_its_time_went_and_its_error_is_copied(invented, vi
     told = [row.inner_text().split("\t") for row in rows.all()]
     assert [row[0] for row in told] == ["queue", "start", "dispatch", "run", "parked", "run"]
     assert told[0][2:] == ["310 ms", "8.1 %", "no free slot on 2 replicas"]
-    shares = page.evaluate("[...document.querySelectorAll('.stack .span')].map((part) => part.getBoundingClientRect().width)")
+    shares = page.evaluate(
+        "[...document.querySelectorAll('.stack .span')].map((part) => part.getBoundingClientRect().width)"
+    )
     assert len(shares) == 6
     assert max(shares) == shares[4]
     page.get_by_role("button", name="Copy the traceback").click()

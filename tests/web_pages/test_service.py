@@ -1,4 +1,4 @@
-"""The pages of a real service, with real work: what a person sees while it runs, fails, and while replicas are killed."""
+"""The pages of a real service, with real work: what one sees while it runs, fails, and while replicas are killed."""
 
 from __future__ import annotations
 
