@@ -1,9 +1,9 @@
 """How fluid the timeline is: ``python -m benchmarks.pages [--executions N] [--frames N]``.
 
 A pool with 100,000 executions in a real Chromium: from the click to the first picture of the timeline, and then how
-long pictures take while it is panned and zoomed, measured in the browser: what the page's own code takes for a frame, and
-how far frames are apart. The first pictures are told apart: the browser has not compiled the code yet. The service is
-the invented one of the tests, and no graphics card helps.
+long pictures take while it is panned and zoomed, measured in the browser: what the page's own code takes for a frame,
+and how far frames are apart. The first pictures are told apart: the browser has not compiled the code yet. The service
+is the invented one of the tests, and no graphics card helps.
 """
 
 from __future__ import annotations

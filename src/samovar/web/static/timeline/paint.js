@@ -1,5 +1,5 @@
 // One picture of a scene on two canvases: the axis with the scaling decisions, and the rows in sight. What is narrower
-// than a pixel is drawn as one column for all that lies in it, so a picture costs pixels and not executions.
+// than a column of two pixels is drawn as one column for all that lies in it, so a picture costs pixels and not executions.
 
 import { clock } from "../format.js";
 import { ABORTED, FAILED, LOST } from "./model.js";
@@ -9,6 +9,7 @@ export const AXIS = 24;
 export const DECISIONS = 22;
 export const COLOURS = 10;
 const LABELLED = 44; // pixels that a bar needs for its task's name
+const COLUMN = 2; // pixels
 const STRIPE = 3;
 const PALE = 0.34;
 
@@ -134,18 +135,18 @@ export class Painter {
       const one = lane.items[at];
       const x = scene.x(model.start[one]);
       const width = (model.until(one, this.now) - model.start[one]) * scale;
-      if (width >= 1) {
+      if (width >= COLUMN) {
         this.bar(one, x, width, top, height);
         at += 1;
         continue;
       }
-      const column = Math.floor(x);
-      let next = lane.after(scene.time(column + 1), at + 1);
+      const column = Math.floor(x / COLUMN) * COLUMN;
+      let next = lane.after(scene.time(column + COLUMN), at + 1);
       const last = lane.items[next - 1];
-      if (next - 1 > at && (model.until(last, this.now) - model.start[last]) * scale >= 1) next -= 1;
-      const share = (lane.busy[next] - lane.busy[at]) * scale;
-      this.bars.add(this.colour(model.task[one]), share > 0.6 ? 1 : share > 0.25 ? 0.75 : 0.5, column, top, 1, height);
-      if (lane.failed[next] > lane.failed[at]) this.marks.add(this.palette.fail, 1, column - 1, top + height - STRIPE, 3, STRIPE);
+      if (next - 1 > at && (model.until(last, this.now) - model.start[last]) * scale >= COLUMN) next -= 1;
+      const share = ((lane.busy[next] - lane.busy[at]) * scale) / COLUMN;
+      this.bars.add(this.colour(model.task[one]), share > 0.6 ? 1 : share > 0.25 ? 0.75 : 0.5, column, top, COLUMN, height);
+      if (lane.failed[next] > lane.failed[at]) this.marks.add(this.palette.fail, 1, column, top + height - STRIPE, COLUMN, STRIPE);
       at = next;
     }
   }
@@ -304,16 +305,14 @@ export function direction(event) {
   return /^-\d+$/.test(text) || /stop|down|lost|close/.test(text) ? -1 : 0;
 }
 
-/** As much of a text as a width takes; `isEnd` keeps its end, which tells replicas apart. */
+const widths = new Map(); // of texts in the one font; measuring is slow
+
+/** As much of a text as a width takes, by its mean letter; `isEnd` keeps its end, which tells replicas apart. */
 function fitted(context, text, width, isEnd = false) {
-  if (context.measureText(text).width <= width) return text;
-  let low = 0;
-  let high = text.length;
-  const cut = (n) => (isEnd ? `…${text.slice(text.length - n)}` : `${text.slice(0, n)}…`);
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (context.measureText(cut(middle)).width <= width) low = middle;
-    else high = middle - 1;
-  }
-  return low > 1 ? cut(low) : "";
+  let whole = widths.get(text);
+  if (whole === undefined) widths.set(text, (whole = context.measureText(text).width));
+  if (whole <= width) return text;
+  const letters = Math.floor((text.length * width) / whole) - 2;
+  if (letters < 2) return "";
+  return isEnd ? `…${text.slice(text.length - letters)}` : `${text.slice(0, letters)}…`;
 }

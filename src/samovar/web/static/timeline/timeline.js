@@ -131,18 +131,19 @@ export class Timeline {
   /** Around the time at `x`, or the middle; the right edge while it follows. */
   zoom(factor, x = null) {
     const { scene } = this;
-    this.isWhole = false;
+    this.moved(false);
     const at = this.isFollowing ? scene.until : x === null ? (scene.from + scene.until) / 2 : scene.time(x);
     const span = Math.min(LONGEST, Math.max(SHORTEST, this.span * factor));
     const share = (at - scene.from) / this.span;
     this.show(at - span * share, at + span * (1 - share));
-    this.changed();
   }
 
+  /** No longer all is in sight; and what happens now is not, when one looks back. The buttons say so. */
   moved(isBack = true) {
+    const isNews = this.isWhole || (isBack && this.isFollowing);
     this.isWhole = false;
     if (isBack) this.isFollowing = false;
-    this.changed();
+    if (isNews) this.changed();
   }
 
   toggleFollow() {
