@@ -8,6 +8,7 @@ const FIRST = 1000;
 const MOST = 5000; // lines kept on the page; older ones go
 const AGAIN = 1000; // ms before a service that was away is asked again
 const FRAME = 50;
+const LOADING = "loading …";
 
 export class Logs {
   /** `action`: of this one alone, "" for the whole run. */
@@ -44,7 +45,7 @@ export class Logs {
     let cursor = "";
     while (!signal.aborted) {
       try {
-        this.say("loading …");
+        this.say(LOADING);
         const isFirst = cursor === "";
         const answer = await get(["runs", this.run, "logs"], { action: this.action, tail: isFirst ? FIRST : "", after: cursor, limit: FIRST }, signal);
         this.add(answer.lines);
@@ -116,7 +117,8 @@ export class Logs {
 
   say(state, isTrouble = false) {
     this.state = state;
-    const shown = this.total ? many(this.total, "line") : state === "loading …" ? "" : "nothing was written yet";
+    const shown = this.total ? many(this.total, "line") : state === LOADING ? "" : state ? "nothing was written yet" : "nothing was written";
+    this.lines.hidden = !this.total;
     this.status.textContent = [shown, state].filter(Boolean).join(" · ");
     this.status.classList.toggle("failed-text", isTrouble);
   }

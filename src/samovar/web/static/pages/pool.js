@@ -165,8 +165,8 @@ export class PoolPage {
   decisions() {
     const shown = this.line.model.events.slice(-DECISIONS).reverse();
     if (!shown.length) return null;
-    const columns = [["When"], ["Change"], ["Replicas", "num"], ["Why"]];
-    const rows = shown.map((event, at) => h("tr", { key: `${event.at} ${event.replica ?? at}` }, cell(clock(event.at, 1), "time"), cell([event.change, event.replica ? h("span", { class: "small" }, ` ${event.replica}`) : null]), cell(count(event.replicas), "num"), cell(event.reason)));
+    const columns = [["When"], ["Change"], ["Wanted", "num"], ["Why"]];
+    const rows = shown.map((event, at) => h("tr", { key: `${event.at} ${event.replica ?? at}` }, cell(clock(event.at, 1), "time"), cell([event.change, event.replica ? h("span", { class: "small" }, ` ${event.replica}`) : null]), cell(event.replica ? "" : count(event.replicas), "num"), cell(event.reason)));
     return h("section", { class: "block", key: "decisions", "aria-labelledby": "h-decisions" }, h("h2", { id: "h-decisions" }, "Scaling decisions"), table("Scaling decisions, newest first", columns, rows, { class: "table short" }));
   }
 

@@ -124,6 +124,7 @@ export class Tree {
     const isOpen = this.levels.has(action.id) && !this.folded.has(action.id);
     const canOpen = action.has_children !== false;
     const label = `${action.task}${action.number === null || action.number === undefined ? "" : ` ${action.number}`}`;
+    const isUnnamed = action !== this.root && (action.number === null || action.number === undefined); // its id tells it apart
     const fold = canOpen
       ? h("button", { type: "button", class: "fold", "aria-expanded": String(isOpen), "aria-label": `Children of ${label}`, onclick: () => this.toggle(action) }, isOpen ? "▾" : "▸")
       : h("span", { class: "fold" });
@@ -133,7 +134,7 @@ export class Tree {
       h(
         "div",
         { class: "node", style: { "--depth": String(depth) } },
-        h("span", { class: "node-name" }, fold, link(links.action(this.name, action.id), label), action.attempts > 1 ? h("span", { class: "small" }, ` ×${action.attempts}`) : null, action.cached ? h("span", { class: "tag" }, "cached") : null, action.cold ? h("span", { class: "tag" }, "cold") : null),
+        h("span", { class: "node-name" }, fold, link(links.action(this.name, action.id), label), isUnnamed ? h("code", { class: "small", title: action.id }, action.id.slice(0, 6)) : null, action.attempts > 1 ? h("span", { class: "small" }, ` ×${action.attempts}`) : null, action.cached ? h("span", { class: "tag" }, "cached") : null, action.cold ? h("span", { class: "tag" }, "cold") : null),
         h("span", { class: "node-phase" }, phase(action.phase)),
         h("span", { class: "num node-time" }, this.lasted(action)),
         bar(action, frame, this.app.now()),

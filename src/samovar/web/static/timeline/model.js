@@ -9,6 +9,7 @@ export const ABORTED = 3;
 export const LOST = 4;
 export const PHASE_NAMES = ["running", "succeeded", "failed", "aborted", "retried"];
 
+const SCALED = "scaled"; // the change of a pool as a whole
 const FIRST_ROOM = 1024;
 const ACTIONS = 2 ** 24; // of a run, and attempts at an action: bounds of what one number tells apart
 const ATTEMPTS = 2 ** 8;
@@ -65,6 +66,8 @@ export class Model {
     this.rows = [];
     this.parked = new Map(); // execution → [start, end, start, end, …]
     this.events = [];
+    this.heardUntil = -Infinity;
+    this.wanted = 0; // replicas, after the last event that scaled the pool
     this.hidden = new Set(); // numbers of tasks
     this.known = new Map(); // run, action and attempt → execution
     this.first = Infinity;
@@ -134,10 +137,15 @@ export class Model {
     for (const [one, stretches] of fresh) this.parked.set(one, stretches);
   }
 
-  /** Events of a later answer overlap those that are known. */
+  /** Those that have a reason: the others are to be seen in the rows. A later answer has known ones again. */
   mergeEvents(events) {
-    const last = this.events.at(-1)?.at ?? -Infinity;
-    this.events.push(...events.filter((event) => event.at > last));
+    for (const event of events) {
+      if (event.at <= this.heardUntil) continue;
+      const way = direction(event, this.wanted);
+      if (event.change === SCALED) this.wanted = event.replicas;
+      if (event.reason) this.events.push({ ...event, way });
+    }
+    this.heardUntil = Math.max(this.heardUntil, ...events.map((event) => event.at));
   }
 
   add() {
@@ -236,6 +244,12 @@ export class Model {
       return { task: this.tasks.all[task], count: sorted.length, failed: failed[task], middle: at(0.5), slow: at(0.95), longest: at(1) };
     });
   }
+}
+
+/** 1 for a decision that adds replicas, -1 for one that takes some away, 0 for any other. */
+function direction({ change, replicas }, before) {
+  if (change === SCALED) return Math.sign(replicas - before);
+  return { starting: 1, stopping: -1, lost: -1, closed: -1 }[change] ?? 0;
 }
 
 /** Indexes by ascending start; most answers are sorted already. */

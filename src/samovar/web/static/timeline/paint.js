@@ -283,7 +283,7 @@ export class Painter {
       const x = Math.round(scene.x(event.at));
       if (x < scene.gutter - 6 || x > scene.width + 6 || x - drawn < 3) continue;
       drawn = x;
-      const way = direction(event);
+      const { way } = event;
       context.fillStyle = way > 0 ? palette.ok : way < 0 ? palette.accent : palette.muted;
       const middle = AXIS + DECISIONS / 2;
       context.beginPath();
@@ -296,13 +296,6 @@ export class Painter {
       context.fill();
     }
   }
-}
-
-/** 1 for a decision that adds replicas, -1 for one that takes some away, 0 for any other. */
-export function direction(event) {
-  const text = String(event.change).toLowerCase();
-  if (/^[+]?\d+$/.test(text) || /start|up/.test(text)) return 1;
-  return /^-\d+$/.test(text) || /stop|down|lost|close/.test(text) ? -1 : 0;
 }
 
 const widths = new Map(); // of texts in the one font; measuring is slow
