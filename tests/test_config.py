@@ -87,6 +87,16 @@ def test_endpoints(home: Path) -> None:
         assert config.load().endpoint == meant
 
 
+def test_where_the_pages_are(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.web() == ""
+    assert config.web("10.0.0.1") == f"10.0.0.1:{config.WEB_PORT}"
+    monkeypatch.setenv("SAMOVAR_WEB", "none")
+    assert config.web() == config.NO_WEB
+    assert config.web("[::1]:80") == "[::1]:80"
+    with pytest.raises(InitializationError, match=r"--web='http://x'.*or 'none'"):
+        config.web("http://x")
+
+
 def test_where_the_journal_is(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.journal() == str(tmp_path / "state" / "samovar" / "journal.db")
     monkeypatch.setenv("SAMOVAR_JOURNAL", "postgresql://me@here/runs")

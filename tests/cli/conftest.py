@@ -70,9 +70,16 @@ class FakeHost:
         self.on_log: Callable[[str, str, str], None] = lambda *_: None
 
     def open_host(
-        self, *, report: Callable[[str], None], on_log: Callable[[str, str, str], None], driver: str, endpoint: str
+        self,
+        *,
+        report: Callable[[str], None],
+        on_log: Callable[[str, str, str], None],
+        driver: str,
+        endpoint: str,
+        open_web: Any,
     ) -> FakeHost:
         self.report, self.on_log, self.driver, self.endpoint = report, on_log, driver, endpoint
+        self.web = "http://127.0.0.1:1" if open_web is not None else ""
         return self
 
     def start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from urllib.parse import quote
 
@@ -214,3 +215,14 @@ def test_no_answer_has_a_secret_or_a_variable_of_an_environment(site):
         assert PLANTED not in text, path
         assert "PLANTED" not in text, path
         assert "secret-key" not in text, path
+
+
+def test_a_large_value_is_previewed_from_its_file_and_no_link_is_followed(site, tmp_path):
+    (tmp_path / "large").write_bytes(pickle.dumps(["x"] * 5))
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    os.mkfifo(tmp_path / "pipe")
+    look = site.app._app._app.state.house.lookout
+    assert look.blob("large", 1 << 20) == ((tmp_path / "large").read_bytes(), True)
+    assert look.blob("large", 5) == ((tmp_path / "large").read_bytes()[:5], False)
+    for name in ("link", "pipe", "nothing", "../../etc/passwd"):
+        assert look.blob(name, 100) == (b"", False), name

@@ -186,3 +186,20 @@ def test_every_answer_is_as_the_description_says(pages):
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=pages.home.path, check=False)
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_a_token_for_the_pages_alone(tmp_path):
+    home = Home(tmp_path, PROGRAM)
+    process, _ = begin(tmp_path, SAMOVAR_WEB="0.0.0.0:0")
+    assert process.stderr is not None
+    port = process.stderr.readline().split(",")[0].rpartition(":")[2]
+    token = home.samovar("token", "--name", "ann").stdout.strip()
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/service")
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(asked, timeout=SECONDS)
+    assert raised.value.code == 401
+    raised.value.close()
+    asked.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+        assert json.load(answer)["driver"]
+    end(process)

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import time
+from urllib.parse import urlsplit
 
 import click
 
@@ -23,20 +24,20 @@ _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 def make(name: str, expires: str, address: str, output: str) -> None:
     with errors_are_messages():
         seconds = _seconds(expires)
-        where = _where(address)
+        where = None if not address and _is_for_pages_alone() else _where(address)
         name = name or _free_name()
         made = tokens().make(name, seconds)
-    full = Remote(where.host, where.port, where.fingerprint, made).in_full
+    full = Remote(where.host, where.port, where.fingerprint, made).in_full if where is not None else ""
     ends = None if seconds is None else time.time() + seconds
     if output == "json":
-        about = {"name": name, "expires": ends, "endpoint": full, "token": made, "fingerprint": where.fingerprint}
+        about = {"name": name, "expires": ends, "endpoint": full, "token": made}
+        about["fingerprint"] = where.fingerprint if where is not None else ""
         click.echo(json.dumps(about, indent=2))
         return
     until = "for ever" if ends is None else f"until {_date(ends)}"
-    click.echo(
-        f"Token {name!r}, good {until}. It is shown this once. On the other host set SAMOVAR_ENDPOINT to:", err=True
-    )
-    click.echo(full)
+    then = "On the other host set SAMOVAR_ENDPOINT to:" if full else "The dashboard asks for it:"
+    click.echo(f"Token {name!r}, good {until}. It is shown this once. {then}", err=True)
+    click.echo(full or made)
 
 
 def show(output: str) -> None:
@@ -63,6 +64,17 @@ def revoke(name: str) -> None:
         if not tokens().revoke(name):
             raise click.ClickException(f"there is no token {name!r} that is good; `samovar token list` lists them")
     click.echo(f"revoked {name}")
+
+
+def _is_for_pages_alone() -> bool:
+    """Whether other hosts may see the service's pages, and have no other way in."""
+    running = service.find()
+    if running is None:
+        return False
+    about = running.service
+    running.close()
+    host = urlsplit(about.web).hostname or "localhost"
+    return not about.gate and host not in ("localhost", "127.0.0.1", "::1")
 
 
 def _where(address: str) -> Remote:

@@ -7,6 +7,7 @@ One look a second costs the engine one short turn. For listeners nothing is made
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -66,6 +67,7 @@ class Feed:
         self._replicas: dict[str, deque[ReplicaSample]] = {}
         self._used: dict[str, tuple[float, int]] = {}  # by replica: when, and what it had used of the processor
         self._listeners: set[asyncio.Queue[tuple[str, bytes]]] = set()
+        self._trouble = ""
         self.compose: Callable[[Standing, list[str]], list[tuple[str, bytes]]] = lambda standing, runs: []
         """Makes the events of a sample: their names and data. ``runs``: names of those that have changed."""
 
@@ -90,7 +92,7 @@ class Feed:
         """Sample until cancelled."""
         while True:
             began = time.monotonic()
-            events = await asyncio.to_thread(self._sample)
+            events = await asyncio.to_thread(self._sampled)
             for listener in self._listeners:
                 _offer(listener, events)
             await asyncio.sleep(max(0.0, EVERY - (time.monotonic() - began)))
@@ -119,6 +121,16 @@ class Feed:
     def _watch(self) -> None:
         with self._station.turn:
             self._station.engine.survey.watch(bool(self._listeners))
+
+    def _sampled(self) -> list[tuple[str, bytes]]:
+        """What goes wrong is logged once, and the next second is another one."""
+        try:
+            return self._sample()
+        except Exception as error:
+            if self._trouble != repr(error):
+                self._trouble = repr(error)
+                logging.getLogger("uvicorn.error").exception("what changes cannot be told")
+            return []
 
     def _sample(self) -> list[tuple[str, bytes]]:
         standing = self.standing()

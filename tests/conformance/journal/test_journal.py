@@ -18,6 +18,7 @@ from samovar.entries import (
     PoolQuery,
     RunQuery,
     RunSummary,
+    StartQuery,
 )
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 from samovar.journal.writer import Room
@@ -103,6 +104,15 @@ def test_a_run_that_is_on_its_way_is_listed(journal):
     assert journal.find(RunQuery(phase=Phase.RUNNING)).items == [
         RunSummary("r", "e", "root", "shop.sell", Phase.RUNNING, START, None, 0)
     ]
+
+
+def test_how_a_run_began_is_found_when_it_has_ended_too(journal):
+    first = started("r1", START, inputs=b"\0in", input_blobs=("b",), context={"who": "me"})
+    second = started("r2", START + 1)
+    write(journal, first, second, ended("r1"))
+    assert journal.find(StartQuery(run="r1")).items == [first]
+    assert journal.find(StartQuery(run="x")).items == []
+    assert pages(journal, StartQuery(limit=1)) == [[second], [first]]
 
 
 def test_attempts_and_events_come_back(journal):

@@ -94,7 +94,7 @@ async def _lines(house: House, query: LogQuery, page: LogPage) -> AsyncIterator[
         page = await asyncio.to_thread(house.lookout.lines, query)
 
 
-def _is_live(house: House, run: Name) -> bool:
+def _is_live(house: House, run: str) -> bool:
     with house.lookout.turn:
         return bool(house.lookout.engine.survey.root(run))
 
