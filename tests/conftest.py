@@ -12,7 +12,7 @@ from tests.real.containers import engine as engines
 os.environ["SAMOVAR_ENDPOINT"] = "none"  # whoever runs the tests may have a service
 
 
-def _skip_without(reason: str, what: str, requires: str) -> None:
+def skip_without(reason: str, what: str, requires: str) -> None:
     """``reason``: why it cannot be had; "" if it can. Skips, or fails where the variable says that it is required."""
     if reason and os.environ.get(requires):
         pytest.fail(f"{what} required, but there is {reason}")
@@ -23,7 +23,7 @@ def _skip_without(reason: str, what: str, requires: str) -> None:
 @pytest.fixture(scope="session")
 def container_engine():
     """A container engine of the tests' own. Without Podman: skipped, or failed where containers are required."""
-    _skip_without(engines.missing(), "containers are", "SAMOVAR_REQUIRE_CONTAINERS")
+    skip_without(engines.missing(), "containers are", "SAMOVAR_REQUIRE_CONTAINERS")
     with engines.running() as engine:
         yield engine
 
@@ -40,6 +40,6 @@ def containers(container_engine, monkeypatch):
 @pytest.fixture(scope="session")
 def postgres_server():
     """A PostgreSQL server of the tests' own. Where there can be none: skipped, or failed where it is required."""
-    _skip_without(postgres.missing(), "PostgreSQL is", "SAMOVAR_REQUIRE_POSTGRES")
+    skip_without(postgres.missing(), "PostgreSQL is", "SAMOVAR_REQUIRE_POSTGRES")
     with postgres.running() as server:
         yield server

@@ -63,7 +63,7 @@ class Bar(NamedTuple):
         return self._replace(start=self.start + by, end=end, parked=tuple(at + by for at in self.parked))
 
 
-_END, _RUN, _ACTION = map(Bar._fields.index, ("end", "run", "action"))
+_END, _RUN, _NUMBER, _ACTION = map(Bar._fields.index, ("end", "run", "number", "action"))
 
 
 class Life(NamedTuple):
@@ -220,6 +220,12 @@ class Timeline:
 def of_action(rows: Iterable[tuple[Any, ...]], run: str, action: str) -> list[Bar]:
     """The executions of one action among all of a pool."""
     return [Bar._make(row) for row in rows if row[_ACTION] == action and row[_RUN] == run]
+
+
+def id_of(rows: Iterable[tuple[Any, ...]], run: str, number: int) -> str:
+    """Of the action with this number in its run; "": it is not among these."""
+    found = (row[_ACTION] for row in rows if row[_NUMBER] == number and row[_RUN] == run)
+    return str(next(found, ""))
 
 
 def _running_bar(execution: Execution, work: Work) -> Bar:

@@ -37,7 +37,9 @@ class Details:
         self._actions = known
 
     def of(self, run: str, action: str) -> models.ActionDetail:
-        """404: there is no such action."""
+        """404: there is no such action. ``action``: its id, or its number as a timeline has it."""
+        if action.isdecimal():
+            action = self._look.id_of(run, int(action)) or action
         closeup = self._actions.closeup(run, action)
         if closeup is not None:
             return self._underway(closeup)

@@ -15,7 +15,7 @@ from typing import Any
 
 import samovar
 from samovar import errors
-from samovar.engine.timeline import Bar, Strip, of_action
+from samovar.engine.timeline import Bar, Strip, id_of, of_action
 from samovar.entries import ActionQuery, Settled
 from samovar.host import archive, lines
 from samovar.host.lines import LogPage, LogQuery
@@ -108,6 +108,12 @@ class Lookout:
         with self.turn:
             rows, zero = self.timeline.rows(pool)
         return [bar.moved(zero) for bar in of_action(rows, run, action)]
+
+    def id_of(self, run: str, number: int) -> str:
+        """Of an action that a timeline has by its number; "": none has it."""
+        with self.turn:
+            pools = [self.timeline.rows(pool)[0] for pool in self.engine.environments]
+        return next(filter(None, (id_of(rows, run, number) for rows in pools)), "")
 
     def replica_log(self, replica: str) -> list[str]:
         with self.turn:
