@@ -60,7 +60,8 @@ class RunEnded(_Entry, frozen=True):
 class Settled(_Entry, frozen=True):
     """An action has its final phase. There is one for each action, and none while it is on its way.
 
-    ``started``, ``replica`` and ``cold`` are those of its last attempt.
+    ``started``, ``replica``, ``cold`` and ``ran`` are those of its last attempt. ``inputs``: small ones; those of a
+    root are with its run.
     """
 
     run: str
@@ -81,6 +82,7 @@ class Settled(_Entry, frozen=True):
     failure: Failure | None = None
     cache_key: str = ""  # under which later calls find the result; "": it is not cached
     hit: str = ""  # RUN/ACTION whose result it has, without having run
+    ran: float = 0.0  # seconds that the task itself took, without the way there and back; 0: not known
 
     @property
     def size(self) -> int:

@@ -114,6 +114,7 @@ def test_a_run_and_its_actions_while_they_run_and_after(site):
     assert failed["error"] == "ValueError: no"
     whole = site.get(f"/runs/r1/actions/{failed['id']}")
     assert whole["failure"] == {"kind": "user", "code": "ValueError", "message": "no\nmore", "traceback": "Traceback …"}
+    assert whole["inputs"] == "f(x=3)"
     root = site.get("/runs/r1/actions/root")
     assert (root["inputs"], root["result"]) == ("f(n=3)", "'done'")
     assert [span["name"] for span in root["spans"]][-3:] == ["run", "parked", "run"]

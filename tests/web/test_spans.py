@@ -23,6 +23,16 @@ def test_a_warm_call():
     ]
 
 
+def test_the_way_to_the_task_and_back_is_not_its_own_time():
+    facts = Facts(10.0, 14.0, [Try(1, "p-1", 10.0, 14.0, parked=(12.0, 13.0), ran=3.5)], Pool([READY]))
+    assert seen(facts) == [("dispatch", 10.0, 10.5), ("run", 10.5, 12.0), ("parked", 12.0, 13.0), ("run", 13.0, 14.0)]
+
+
+def test_a_replica_whose_clock_runs_fast_says_nothing_of_the_way():
+    facts = Facts(10.0, 14.0, [Try(1, "p-1", 10.0, 14.0, ran=4.5)], Pool([READY]))
+    assert seen(facts) == [("run", 10.0, 14.0)]
+
+
 def test_it_waited_for_a_replica_to_start():
     facts = Facts(10.0, 15.0, [Try(1, "p-2", 13.0, 15.0)], Pool([Life("p-2", 10.5, 12.0)]))
     assert seen(facts) == [

@@ -394,7 +394,7 @@ class Engine:
         work = self._works[command.action]
         work.epoch = command.epoch
         work.phase = RUNNING
-        work.since = self.now
+        work.since, work.ran = self.now, 0.0
         figures = self.figures.of[work.pool]
         figures.waited(self.now - self._pools.actions[command.action].queued_at)
         figures.cold += command.cold

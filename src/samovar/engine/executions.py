@@ -143,6 +143,7 @@ class Executions:
         engine, since, timeline = self._engine, work.since, self._engine.timeline
         figures = engine.figures.of[work.pool]
         execution = timeline.execution(event.epoch) if timeline is not None else None
+        work.ran = frame.ran
         engine.handle(event)
         if since and frame.ran:
             figures.ran(frame.ran)

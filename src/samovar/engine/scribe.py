@@ -36,6 +36,9 @@ TRACE = "@"
 AGAIN = "~"
 """Stands in an id before the number of the time that this is done, after what came of it before did not count."""
 
+INPUTS_KEPT = 4096
+"""Bytes of inputs, up to which an action is written down with them."""
+
 _FLUSH_SECONDS = 5.0
 
 
@@ -270,11 +273,12 @@ class Scribe:
             record.cold,
             work.result if succeeded else b"",
             work.result_blobs if hit is None else hit.blobs,
-            b"",
+            work.body if record.parent is not None and len(work.body) <= INPUTS_KEPT else b"",
             (),
             work.failure,
             work.cached.key if work.cached is not None and succeeded else "",
             hit.source if hit is not None else "",
+            work.ran,
         )
 
     def retried(self, work: Work, record: Record, failure: Failure) -> None:

@@ -58,6 +58,7 @@ class Work:
         "number",
         "phase",
         "pool",
+        "ran",
         "record",
         "result",
         "result_blobs",
@@ -81,6 +82,7 @@ class Work:
         self.link: Link | None = None  # the replica that asked for it; None: whoever started the run
         self.call = 0
         self.epoch = 0  # the attempt that counts
+        self.ran = 0.0  # seconds that the task took in the attempt that ended last, without the way; 0.0: not known
         self.since = 0.0  # when it was assigned, by the monotonic clock; 0.0: by another engine
         self.result = b""
         self.result_blobs: tuple[str, ...] = ()

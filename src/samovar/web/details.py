@@ -77,12 +77,13 @@ class Details:
             inputs=inputs,
             result=self._preview(entry.result, entry.result_blobs),
             failure=entry.failure,
+            ran=entry.ran,
         )
 
     def _beginning(self, entry: Settled) -> tuple[str | None, int | None]:
-        """The inputs and the retries of a run's first action; of others neither is written down."""
+        """The inputs and the retries of an action; of others than the first one large inputs are not written down."""
         if entry.action != ROOT:
-            return None, None
+            return self._preview(entry.inputs, entry.input_blobs, entry.task), None
         began = self._look.find(StartQuery(run=entry.run, limit=1)).items
         if not began:
             return None, None
@@ -98,13 +99,14 @@ class Details:
         inputs: str | None,
         result: str | None,
         failure: Failure | None,
+        ran: float = 0.0,
     ) -> models.ActionDetail:
         ended = self._attempts(about)
         bars = self._look.bars_of(pool, about.run, about.id)
         facts = spans.Facts(
             about.queued,
             about.ended,
-            _tries(about, ended, bars),
+            _tries(about, ended, bars, ran),
             self._pool(pool),
             retries,
             about.cached,
@@ -169,7 +171,7 @@ def lives_of(events: Sequence[PoolEvent]) -> list[Life]:
     return list(found.values())
 
 
-def _tries(about: models.Action, ended: Sequence[AttemptEnded], bars: Sequence[Bar]) -> list[spans.Try]:
+def _tries(about: models.Action, ended: Sequence[AttemptEnded], bars: Sequence[Bar], ran: float) -> list[spans.Try]:
     parked = {bar.attempt: bar.parked for bar in bars}
     tries = [
         spans.Try(
@@ -185,7 +187,7 @@ def _tries(about: models.Action, ended: Sequence[AttemptEnded], bars: Sequence[B
     ]
     if about.started is not None and about.attempts > (ended[-1].attempt if ended else 0):
         last = parked.get(about.attempts, ())
-        tries.append(spans.Try(about.attempts, about.replica, about.started, about.ended, parked=last))
+        tries.append(spans.Try(about.attempts, about.replica, about.started, about.ended, parked=last, ran=ran))
     return tries
 
 

@@ -16,7 +16,7 @@ SOON = 0.005
 
 
 class Span(NamedTuple):
-    name: str  # "queue" | "start" | "run" | "parked" | "retry"
+    name: str  # "queue" | "start" | "dispatch" | "run" | "parked" | "retry"
     start: float
     end: float | None  # None: it goes on
     reason: str
@@ -32,6 +32,7 @@ class Try(NamedTuple):
     failure: str = ""
     is_own: bool = True  # a failure of the task itself, not of its replica
     parked: Sequence[float] = ()  # when it gave its slot back and had one again, in turn
+    ran: float = 0.0  # seconds that the task itself took; 0: not known
 
 
 class Pool(NamedTuple):
@@ -144,6 +145,9 @@ def _ended(reason: str, facts: Facts, until: float | None, replica: str) -> str:
 
 def _during(one: Try) -> Iterator[Span]:
     since = one.start
+    if one.end is not None and 0 < one.ran < one.end - one.start:
+        since = one.end - one.ran
+        yield Span("dispatch", one.start, since, "it was on its way to the task and back")
     why = one.failure or ("it runs" if one.end is None else "it ran")
     for at in range(0, len(one.parked), 2):
         parked = one.parked[at]

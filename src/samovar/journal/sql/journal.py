@@ -61,7 +61,10 @@ _LISTINGS: dict[Any, _Listing] = {
     ActionQuery: _Listing(
         ACTIONS,
         ACTIONS.c.ended,
-        ("number", *(name for name in rows.ACTION_COLUMNS if name not in ("inputs", "result", "detail", "cache_key"))),
+        (
+            "number",
+            *(name for name in rows.ACTION_COLUMNS if name not in ("inputs", "result", "detail", "cache_key", "ran")),
+        ),
         ("run", "action", "phase", "task", "replica"),
         rows.action_summary,
     ),

@@ -72,6 +72,7 @@ ACTION_COLUMNS = (
     "result",
     "detail",
     "cache_key",
+    "ran",
 )
 
 ATTEMPT_COLUMNS = ("run", "action", "attempt", "replica", "cold", "started", "ended", "failure")
@@ -142,6 +143,7 @@ def action_row(entry: Settled) -> Row:
         entry.result,
         detail,
         entry.cache_key or None,
+        entry.ran or None,
     )
 
 
@@ -209,6 +211,7 @@ def settled_of(row: Any) -> Settled:
         detail.failure,
         row.cache_key or "",
         detail.hit,
+        row.ran or 0.0,
     )
 
 

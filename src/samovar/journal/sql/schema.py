@@ -68,6 +68,7 @@ ACTIONS = Table(
     Column("result", LargeBinary, nullable=False),
     Column("detail", LargeBinary),
     Column("cache_key", Text),
+    Column("ran", Double),
 )
 
 ATTEMPTS = Table(
@@ -174,6 +175,10 @@ MIGRATIONS = (
     # 4: they are known by the register of their replicas
     """
     DROP TABLE pools
+    """,
+    # 5: where the time of an attempt went
+    """
+    ALTER TABLE actions ADD COLUMN ran {double}
     """,
 )
 
