@@ -37,7 +37,7 @@ class Compared(NamedTuple):
 def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
     with contextlib.ExitStack() as stack:
         clients = [
-            stack.enter_context(_client(stack.enter_context(_service(folder / name, journal)), calls))
+            stack.enter_context(client(stack.enter_context(service(folder / name, journal)), calls))
             for name, journal in (("off", "none"), ("on", str(folder / "service.db")))
         ]
         found = [Compared(measure, [], []) for measure in MEASURES]
@@ -50,14 +50,17 @@ def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
 
 
 @contextlib.contextmanager
-def _service(home: Path, journal: str) -> Iterator[dict[str, str]]:
-    """The environment of its clients."""
+def service(home: Path, journal: str, **more: str) -> Iterator[dict[str, str]]:
+    """The environment of its clients. ``more``: variables of its own; nobody can look at it unless they say where."""
     runtime = home / "runtime"
     runtime.mkdir(parents=True, mode=0o700)
     places = {"XDG_RUNTIME_DIR": str(runtime), "XDG_STATE_HOME": str(home / "state"), "SAMOVAR_JOURNAL": journal}
-    environment = {**os.environ, **places}
+    environment = {**os.environ, **places, "SAMOVAR_WEB": "none"}
     command = [sys.executable, "-m", "samovar", "serve"]
-    with (home / "log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
+    with (
+        (home / "log").open("w") as log,
+        subprocess.Popen(command, env={**environment, **more}, stdout=log, stderr=log) as process,
+    ):
         address = runtime / "samovar" / "service.sock"
         end = time.monotonic() + SECONDS
         while not address.exists():
@@ -71,7 +74,7 @@ def _service(home: Path, journal: str) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _client(environment: dict[str, str], calls: int) -> Iterator[Callable[[str], float]]:
+def client(environment: dict[str, str], calls: int) -> Iterator[Callable[[str], float]]:
     command = [sys.executable, str(HERE / "services.py"), str(calls)]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -55,6 +55,8 @@ def test_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("lease = 1", r"config\.toml: lease=1: it must be a number of seconds, 2 or more"),
         ("lease = [3]", r"lease=\[3\]"),
+        ("loop_patience = 0", r"loop_patience=0: it must be a number of seconds, more than 0"),
+        ('loop_patience = "x"', r"loop_patience='x'"),
         ("lease = nan", "lease=nan"),
         ("max_queued = 0", r"config\.toml: max_queued=0: it must be a whole number of actions, 1 or more"),
         ("max_queued = 1.5", r"max_queued=1\.5"),

@@ -13,6 +13,8 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     keep_days = 7          # SAMOVAR_KEEP_DAYS: how long after its end a run stays in the journal
     keep_runs = 1000       # SAMOVAR_KEEP_RUNS: how many that have ended stay in it, the newest
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
+    progress = "off"       # SAMOVAR_PROGRESS: auto, off: the line that scripts show on a terminal while they wait
+    loop_patience = 1      # SAMOVAR_LOOP_PATIENCE: seconds after which a task that blocks its event loop is named
     web = "127.0.0.1:7870" # SAMOVAR_WEB: where a service has its pages: HOST:PORT, or none
     max_queued = 10000     # SAMOVAR_MAX_QUEUED: actions that may wait in one pool; whoever asks for more waits
 
@@ -69,6 +71,8 @@ class Settings(NamedTuple):
     max_queued: int = BOUNDS.max_queued
     keep_days: float = 30.0
     keep_runs: int = 100_000
+    loop_patience: float = 1.0  # seconds
+    progress: str = "auto"
     web: str = ""  # HOST:PORT; "": a port of this host that is free
 
 
@@ -215,6 +219,22 @@ def _lease(where: str, value: Any) -> float:
     return seconds
 
 
+def _loop_patience(where: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise _wrong(f"{where}={value!r}: it must be a number of seconds, more than 0")
+    return seconds
+
+
+def _progress(where: str, value: Any) -> str:
+    if value not in ("auto", "off"):
+        raise _wrong(f"{where}={value!r}: it must be 'auto' or 'off'")
+    return str(value)
+
+
 def _max_queued(where: str, value: Any) -> int:
     return _whole(where, value, "actions")
 
@@ -253,6 +273,8 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "access_token": _access_token,
     "listen": _listen,
     "lease": _lease,
+    "loop_patience": _loop_patience,
+    "progress": _progress,
     "max_queued": _max_queued,
     "keep_days": _keep_days,
     "keep_runs": _keep_runs,

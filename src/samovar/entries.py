@@ -10,7 +10,7 @@ import enum
 from typing import Generic, TypeVar
 
 from samovar.light import msgspec
-from samovar.model import Caching, Environment, Failure, Phase, TaskSpec
+from samovar.model import Caching, Failure, Phase, TaskSpec
 
 T = TypeVar("T")
 
@@ -129,15 +129,7 @@ class PoolEvent(_Entry, frozen=True):
     reason: str = ""
 
 
-class PoolOpened(_Entry, frozen=True):
-    """A pool exists from here on, or has other settings. Of those of one pool the newest is in force."""
-
-    pool: str
-    at: float
-    environment: Environment
-
-
-Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent | PoolOpened
+Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent
 
 
 # what is asked
@@ -191,12 +183,6 @@ class EventQuery(_Query, frozen=True, kw_only=True):
 
     pool: str = ""
     replica: str = ""
-
-
-class PoolQuery(_Query, frozen=True, kw_only=True):
-    """Pools by the time when they were opened last."""
-
-    pool: str = ""
 
 
 class Keep(msgspec.Struct, frozen=True):

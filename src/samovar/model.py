@@ -271,6 +271,15 @@ class PoolStats(NamedTuple):
     settings: PoolSettings = PoolSettings()
 
 
+class Blockage(NamedTuple):
+    """A task keeps the event loop of its replica from turning."""
+
+    task: str  # "" where it is code that no task has started
+    label: str  # of the action, for people
+    seconds: float  # so far
+    stack: str
+
+
 class ReplicaStats(NamedTuple):
     """One replica at one moment, for people."""
 
@@ -288,6 +297,7 @@ class ReplicaStats(NamedTuple):
     pid: int = 0  # its own, as it sees it; 0: not known yet
     rss: int = 0  # bytes
     lag: float = 0.0  # seconds for which its event loop has not answered
+    blockage: Blockage | None = None
     process: int = 0  # its pid, as the engine's machine sees it; 0: not known
 
 

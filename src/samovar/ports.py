@@ -20,8 +20,6 @@ from samovar.entries import (
     Keep,
     Page,
     PoolEvent,
-    PoolOpened,
-    PoolQuery,
     RunQuery,
     RunStarted,
     RunSummary,
@@ -120,9 +118,6 @@ class Journal(Protocol):
 
     @overload
     def find(self, query: EventQuery) -> Page[PoolEvent]: ...
-
-    @overload
-    def find(self, query: PoolQuery) -> Page[PoolOpened]: ...
 
     def prune(self, keep: Keep, swept: Sequence[str] = (), found: Sequence[str] = ()) -> list[str]:
         """Forget what is not to be kept. Gives the blobs that nothing refers to any more.

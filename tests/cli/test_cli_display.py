@@ -61,7 +61,16 @@ def test_the_screen_shows_a_row_a_pool_and_gives_the_terminal_back() -> None:
     screen.end(screen.started + 2.0, Phase.SUCCEEDED, pools)
     screen.close()
     text = out.getvalue()
-    for part in ("r1", "+1 starting", "3/4", "2/7", "[red]as written", "[b]no free slot[/b]", "an image [installs]"):
+    for part in (
+        "r1",
+        "+1 starting",
+        "3/4",
+        "2/7",
+        "━━━━━╌╌╌╌╌╌╌ 47 %",
+        "[red]as written",
+        "[b]no free slot[/b]",
+        "an image [installs]",
+    ):
         assert part in text
     assert "succeeded in 2.00 s" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is hidden and shown again

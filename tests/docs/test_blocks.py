@@ -3,7 +3,8 @@
 A ```python block is run as a script. Where the line "prints" and a ```text block follow, its stdout is that
 text. In a ```console block each `$ samovar run …` or `$ python3 dev.py run …` is run from the root of the
 project, with the environment that runs the tests; the lines below it, if any, stand in its output. What asks for
-containers gets the engine of the tests, where there can be one.
+containers gets the engine of the tests, where there can be one. A block that begins with `$ samovar start` is a session
+with a service: all its lines are run, in their order, by a user who has nothing yet.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SECONDS_TO_BUILD = 240  # with an image, and perhaps its base
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"\s*prints:?\s*")
 COMMANDS = ("$ samovar run ", "$ python3 dev.py run ")
+SESSION = "$ samovar start"
 SAMOVAR = [sys.executable, "-c", "import sys; from samovar.cli.main import main; sys.exit(main())"]
 
 
@@ -62,14 +64,28 @@ def commands() -> list[object]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in FENCE.finditer(text):
-            if block[1] != "console":
+            if block[1] != "console" or block[2].startswith(SESSION):
                 continue
-            for part in re.split(r"^(?=\$ )", block[2], flags=re.MULTILINE):
-                line, *shows = part.splitlines() or [""]
-                if line.startswith(COMMANDS):
+            for command in lines_of(block[2]):
+                if command.line.startswith(COMMANDS):
                     place = where(page, text, block.start())
-                    found.append(pytest.param(Command(line, shows), id=f"{place} {line}"))
+                    found.append(pytest.param(command, id=f"{place} {command.line}"))
     return found
+
+
+def sessions() -> list[object]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in FENCE.finditer(text):
+            if block[1] == "console" and block[2].startswith(SESSION):
+                found.append(pytest.param(lines_of(block[2]), id=where(page, text, block.start())))
+    return found
+
+
+def lines_of(block: str) -> list[Command]:
+    parts = [part.splitlines() for part in re.split(r"^(?=\$ )", block, flags=re.MULTILINE) if part]
+    return [Command(line, shows) for line, *shows in parts]
 
 
 def execute(command: list[str], cwd: Path, seconds: float = SECONDS, **variables: str) -> str:
@@ -104,6 +120,21 @@ def test_command(command: Command, request: pytest.FixtureRequest) -> None:
     out = execute([*SAMOVAR, "run", *shlex.split(command.line.removeprefix(prefix))], ROOT, SECONDS_TO_BUILD)
     for line in command.shows:
         assert line in out
+
+
+@pytest.mark.parametrize("session", sessions())
+def test_session(session: list[Command], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    own = {"XDG_RUNTIME_DIR": str(tmp_path / "run"), "XDG_STATE_HOME": str(tmp_path), "SAMOVAR_ENDPOINT": ""}
+    assert session[-1].line == "$ samovar stop"
+    try:
+        for command in session:
+            said = execute([*SAMOVAR, *shlex.split(command.line.removeprefix("$ samovar "))], ROOT, **own)
+            for line in command.shows:
+                assert line in said, f"{command.line}: {said}"
+    except BaseException:
+        execute([*SAMOVAR, "stop", "--grace", "0"], ROOT, **own)
+        raise
 
 
 def test_scripts_are_whole_programs() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.drivers.output import TAIL_BYTES, UNREAD_BYTES, FileOutput, Rounds
+from samovar.drivers.output import TAIL_BYTES, UNREAD_BYTES, Output, Rounds
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def shm():
     path.unlink()
 
 
-def read(path: Path, use: Callable[[FileOutput], str]) -> tuple[list[str], str]:
+def read(path: Path, use: Callable[[Output], str]) -> tuple[list[str], str]:
     """The lines that are handed on while ``use`` has it, and what it returns."""
     lines: list[str] = []
 
     async def test() -> str:
         rounds = Rounds(3600)
-        output = FileOutput(asyncio.get_running_loop(), path, lines.append, rounds)
+        output = Output(asyncio.get_running_loop(), path, lines.append, rounds)
         found = use(output)
         assert rounds._timer is None
         heard = len(lines)
@@ -43,7 +43,7 @@ def write(path: Path, text: str) -> None:
 
 
 def test_what_was_read_gives_its_room_back_and_nothing_is_lost(shm):
-    def use(output: FileOutput) -> str:
+    def use(output: Output) -> str:
         for number in range(100):
             write(shm, f"{number} {'x' * 100_000}\n")
             output.look()
@@ -57,12 +57,12 @@ def test_what_was_read_gives_its_room_back_and_nothing_is_lost(shm):
 
 
 def test_a_later_driver_reads_on_where_the_one_before_it_was(shm):
-    def first(output: FileOutput) -> str:
+    def first(output: Output) -> str:
         write(shm, "".join(f"first {number:09}\n" for number in range(50_000)))
         output.look()
         return output.finish()
 
-    def second(output: FileOutput) -> str:
+    def second(output: Output) -> str:
         write(shm, "second\n")
         return output.finish()
 
@@ -74,7 +74,7 @@ def test_a_later_driver_reads_on_where_the_one_before_it_was(shm):
 
 
 def test_of_more_than_a_bound_only_the_end_is_handed_on(shm):
-    def use(output: FileOutput) -> str:
+    def use(output: Output) -> str:
         write(shm, f"lost\n{'x' * UNREAD_BYTES}\nkept\n")
         return output.finish()
 
@@ -85,7 +85,7 @@ def test_of_more_than_a_bound_only_the_end_is_handed_on(shm):
 
 
 def test_a_replica_may_empty_it(shm):
-    def use(output: FileOutput) -> str:
+    def use(output: Output) -> str:
         write(shm, "before\n")
         output.look()
         shm.write_text("now\n")
@@ -105,7 +105,7 @@ def test_one_timer_looks_at_all_and_stops_with_the_last(tmp_path):
         files = [tmp_path / name for name in "ab"]
         for path in files:
             path.touch()
-        outputs = [FileOutput(asyncio.get_running_loop(), path, heard.put_nowait, rounds) for path in files]
+        outputs = [Output(asyncio.get_running_loop(), path, heard.put_nowait, rounds) for path in files]
         for _ in range(2):
             for path in files:
                 write(path, f"{path.name}\n")

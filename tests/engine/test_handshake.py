@@ -27,6 +27,7 @@ class FakeKeeper:
         self.stops: list[tuple[str, float]] = []
         self.prepared: list[Environment] = []
         self.apart_waits = False
+        self.said: list[str] = []
         self.waiting: list[Any] = []  # what is to be done in a thread
 
     def start(self, replica: str, environment: Environment, boot: dict[str, str], watcher: Any) -> None:
@@ -40,6 +41,9 @@ class FakeKeeper:
 
     def do(self, work: Any) -> None:
         work()
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
     def apart(self, work: Any, then: Any) -> None:
         if self.apart_waits:

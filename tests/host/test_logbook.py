@@ -202,3 +202,15 @@ def test_a_place_that_is_none(tmp_path: Path, begin: Callable[..., Logbook]) -> 
     book.flush(SECONDS)
     with pytest.raises(ValueError):
         read(book.root, LogQuery(run="r", after="there"))
+
+
+def test_what_several_may_have_written_is_the_runs(begin: Callable[..., Logbook]) -> None:
+    book = begin()
+    book.put_shared("r", "shared", "whose?\n")
+    book.put(work(), "stdout", "mine\n")
+    book.flush(SECONDS)
+    found = read(book.root, LogQuery(run="r")).lines
+    assert [(line.action, line.task, line.stream, line.text) for line in found] == [
+        ("", "", "shared", "whose?"),
+        ("1", "e.f", "stdout", "mine"),
+    ]

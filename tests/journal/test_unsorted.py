@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 from sqlalchemy import func, select
 
@@ -157,3 +158,18 @@ def test_a_group_comes_back_as_it_was():
         ended(),
     ]
     assert unpack(pack(group, rows.Specs())) == group
+
+
+def test_what_an_older_version_has_left_and_nobody_needs(url):
+    """Of version 3: a group with a pool in it, from a writer that was killed."""
+    SqlJournal(url).close(SECONDS)
+    pool = unsorted._Opened("shop@1", 0.0, msgspec.Raw(msgspec.msgpack.encode(TASK.environment)))
+    old = pack([started(), pool, settled("a")], rows.Specs())
+    engine = dialect(url).engine
+    with engine.begin() as connection:
+        connection.execute(UNSORTED.insert().values(count=3, entries=old))
+    engine.dispose()
+    journal = SqlJournal(url)
+    assert [action.action for action in journal.find(ActionQuery(run="r")).items] == ["a"]
+    journal.close(SECONDS)
+    assert waiting(url) == 0

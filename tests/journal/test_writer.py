@@ -6,11 +6,9 @@ import threading
 
 import pytest
 
-from samovar.entries import PoolOpened
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 from samovar.journal import writer
 from samovar.journal.writer import Sorted, Writer, told
-from samovar.model import Environment
 from tests.journeys.conftest import until
 
 from .makers import attempt, ended, event, settled, started
@@ -213,7 +211,6 @@ def test_entries_for_people():
     assert told(ended()) == "the end of run r"
     assert told(settled("a", result=b"secret")) == "action a of run r"
     assert told(attempt()) == "action root of run r"
-    assert told(PoolOpened("shop@1", 0.0, Environment("shop"))) == "the opening of pool shop@1"
     assert told(event()) == "the event 'ready' of pool shop@1"
 
 

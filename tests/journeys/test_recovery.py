@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -121,6 +124,27 @@ def test_kill_9_of_the_service_in_the_middle_of_a_run(half_done: HalfDone) -> No
     assert f"resuming run r of long.main: {settled} actions are done" in said
     assert "adopted 2 replicas: long@" in said
     assert Counter(home.notes()).most_common(1)[0][1] == 1, "something ran twice"
+
+
+def test_the_machine_is_started_again(half_done: HalfDone) -> None:
+    """No process is left, and nothing of what lay in memory."""
+    home, service, client = half_done
+    services.kill(home.path, service)
+    for folder in (
+        home.path / "run",
+        *Path("/dev/shm").glob(f"samovar-service-{os.getuid()}-{shared_name(home.path)}"),
+    ):
+        shutil.rmtree(folder)
+    settled = len(home.settled("r"))
+    (home.path / "go").touch()
+    with services.running(home.path):
+        assert_ended_once(home, settled)
+        assert client.wait(SECONDS) == 0
+
+
+def shared_name(home: Path) -> str:
+    """Of the folder in memory that a service of this home has its large values in."""
+    return hashlib.blake2b(str(home / "run" / "samovar").encode(), digest_size=6).hexdigest()
 
 
 def test_what_does_not_end_within_the_grace_goes_on_with_the_next_service(half_done: HalfDone) -> None:

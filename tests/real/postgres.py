@@ -10,6 +10,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,19 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         """``immediate`` is what a crash is to those who are connected."""
         self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It is there, and does not answer, to anybody."""
+        first = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        found = [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+        for process in found:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in found:
+                os.kill(process, signal.SIGCONT)
 
     def database(self) -> str:
         """The URL of a new database."""

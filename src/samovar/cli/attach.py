@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -20,6 +21,8 @@ from samovar.host.remote import RemoteHost
 from samovar.model import Phase
 from samovar.sdk.controller import RunHandle
 from samovar.sdk.task import Task
+
+T = TypeVar("T")
 
 _LOOK = 0.1  # seconds
 
@@ -85,7 +88,7 @@ def detach(task: Task[Any, Any], inputs: dict[str, Any], settings: RunOptions) -
                 "InitializationError", "--detach leaves the run to the service, which has a driver: omit --driver"
             )
         host = _service(settings, view)
-        if settings.name and _is_written(host, settings.name):
+        if settings.name and _patiently(host, partial(_is_written, host, settings.name)):
             raise InitializationError(
                 "InitializationError", f"a run named {settings.name!r} is recorded already; choose another name"
             )
@@ -127,11 +130,23 @@ def _is_written(host: RemoteHost, run: str) -> bool | None:
         return None
 
 
+def _patiently(host: RemoteHost, ask: Callable[[], T]) -> T:
+    """The answer of the service or, if that is killed meanwhile, of the next one."""
+    while True:
+        try:
+            return ask()
+        except RuntimeSystemError:
+            if not host.is_back():
+                raise
+
+
 def _await_taken(host: RemoteHost, handle: Handle) -> None:
     """Return when the run is written down, or where none is kept in the service's hands. Raises what is in its way."""
-    while not host.is_taken(handle):
-        time.sleep(_LOOK)
-    while handle.outcome is None and _is_written(host, handle.name) is False:
+
+    def is_safe() -> bool:
+        return host.is_taken(handle) and _is_written(host, handle.name) is not False
+
+    while handle.outcome is None and not _patiently(host, is_safe):
         time.sleep(_LOOK)
     outcome = handle.outcome
     if outcome is not None and outcome.failure is not None:

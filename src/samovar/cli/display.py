@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+BAR = 12  # characters
+
+
 class Rate:
     """Tasks a second over the last two seconds, for one pool."""
 
@@ -198,7 +201,7 @@ class Screen(Display):
             (self._run, "bold"),
             f"  {self._task}  ",
             (phase.value.replace("_", " "), "yellow"),
-            f"  {seconds:.1f} s",
+            f"  {seconds:.1f} s  {_bar(pools)}",
         )
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for title in ("pool", "replicas", "slots", "queued", "done", "cold/warm", "tasks/s"):
@@ -254,6 +257,16 @@ def _line(pool: PoolStats, rate: float) -> str:
         parts.append(f"{pool.failed} failed")
     parts += [f"{pool.cold} cold/{pool.warm} warm", f"{rate:,.0f} tasks/s"]
     return ", ".join(parts)
+
+
+def _bar(pools: Sequence[PoolStats]) -> str:
+    """How much is done of what has been asked for so far."""
+    ended = sum(pool.done + pool.failed for pool in pools)
+    known = ended + sum(pool.queued + pool.active + pool.parked for pool in pools)
+    if not ended or ended == known:
+        return ""
+    full = ended * BAR // known
+    return f"{'━' * full}{'╌' * (BAR - full)} {ended * 100 // known:>2} %"
 
 
 def _count(number: int, noun: str) -> str:

@@ -138,11 +138,16 @@ def pool_fact(pool: PoolStats) -> Fact:
 
 def _replica_fact(replica: ReplicaStats) -> Fact:
     fact: Fact = msgspec.to_builtins(replica._asdict())
+    del fact["blockage"]
+    blockage = replica.blockage
+    fact["blocked_by"] = (blockage.task or "no task") if blockage is not None else ""
+    fact["blocked_for"] = blockage.seconds if blockage is not None else 0.0
+    fact["blocked_in"] = blockage.stack if blockage is not None else ""
     del fact["actions"]  # numbers that mean something to the engine alone
     return fact
 
 
-_CHANGING = frozenset({"age", "heard", "rss", "lag"})
+_CHANGING = frozenset({"age", "heard", "rss", "lag", "blocked_for"})
 
 
 def _took(run: Fact) -> str:
@@ -240,6 +245,7 @@ REPLICA_COLUMNS = (
     Column("PID", lambda replica: str(replica["pid"] or ""), is_number=True),
     Column("MEMORY", lambda replica: table.memory(replica["rss"]), is_number=True),
     Column("LAG", lambda replica: duration(replica["lag"]) if replica["lag"] > 0 else "", is_number=True),
+    Column("BLOCKED BY", _key("blocked_by")),
     Column("HEARD", lambda replica: duration(replica["heard"]), is_number=True, is_wide=True),
     Column("POOL", _key("pool"), is_wide=True),
     Column("RUNS", _runs, is_long=True),

@@ -14,7 +14,8 @@ import msgspec
 from samovar.cli.source import SEARCHED_RUNS, Source, opened
 from samovar.cli.table import INTERRUPTED
 from samovar.entries import RunQuery
-from samovar.host.lines import ENGINE_STREAM, LogLine, LogQuery
+from samovar.host.lines import LogLine, LogQuery
+from samovar.wire.frames import ENGINE_STREAM, SHARED_STREAM
 
 PERIOD = 0.25  # seconds between two looks at a run that goes on
 
@@ -83,6 +84,8 @@ def _print(line: LogLine, shown: Shown) -> None:
     at = f"{_clock(line.at)} " if shown.timestamps else ""
     if line.stream == ENGINE_STREAM:
         click.echo(f"{at}samovar: {line.text}")
+    elif line.stream == SHARED_STREAM:
+        click.echo(f"{at}[{SHARED_STREAM}] {line.text}")
     else:
         click.echo(f"{at}[{line.task} {line.number}] {line.text}")
 

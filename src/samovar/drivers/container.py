@@ -1,9 +1,10 @@
 """Replicas as containers of any engine that speaks the Docker API: Podman, Docker.
 
-A replica's output and its end come over pipes (``container_boot``), so the API is asked only to create, start, signal
-and remove. It may go away and come back: a start waits for it a moment, an end is seen without it, and what is left to
-remove is removed when it answers again. Containers carry labels; of those whose engine is gone the next one rids us.
-With a home it does not: there the next driver finds them, takes over those that are wanted and ends the others.
+A replica's output and its end come by a file and a pipe (``container_boot``), so the API is asked only to create,
+start, signal and remove. It may go away and come back: a start waits for it a moment, an end is seen without it, and
+what is left to remove is removed when it answers again. Containers carry labels; of those whose engine is gone the
+next one rids us. With a home it does not: there the next driver finds them, takes over those that are wanted and ends
+the others.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class ContainerDriver(Roll["_Replica"]):
     def _boot(self, replica: str, container: str, user: spec.User) -> Boot:
         """OSError: there is no room for its folder."""
         if self._home is None:
-            return Boot(self._private.make("replica"), user.owner)
+            return Boot(self._private.make("replica"), user.owner, self._rounds)
         folder = self._home.make("replica")
         write(folder, Record(replica, container))
         return Boot(folder, user.owner, self._rounds)

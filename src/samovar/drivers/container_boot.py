@@ -1,14 +1,14 @@
-"""How a replica in a container is booted, and what it says on two pipes: no secret is seen, and no exit is missed.
+"""How a replica in a container is booted, and what it says: no secret is seen, and no exit is missed.
 
 Each replica has a folder on a tmpfs of the host that is mounted read-only into its container:
 
 - ``boot``     environment variables that ``inspect`` must not show: the token, secrets
-- ``output``   a named pipe for stdout and stderr; where a replica may outlive its driver a file, mounted to be written
+- ``output``   a file for stdout and stderr, mounted to be written
 - ``life``     a named pipe that PID 1 holds open: one line when it runs, one when the main process has ended, and then
   the end of the pipe, which the kernel brings about whatever happens to the container
 - ``secrets/`` the secrets that are files; each is mounted where it belongs
 
-So the driver sees output and death at once, without a request, also while nobody answers the container engine's API.
+So the driver sees output and death by itself, without a request, also while nobody answers the container engine's API.
 PID 1 is the first half of the same Python program: it forks the main process, passes signals on, reaps, and knows an
 exit code of 137 from a SIGKILL, which no container engine does. It goes on where nobody listens, and whoever opens the
 pipe of life again sees by that alone whether it lives.
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samovar.drivers import container_spec as spec
-from samovar.drivers.output import FileOutput, Output, PipeOutput, Rounds, Sink
+from samovar.drivers.output import Output, Rounds, Sink
 from samovar.errors import ReplicaStartError
 from samovar.model import SecretSpec
 
@@ -101,9 +101,9 @@ def command(python: str, arguments: tuple[str, ...]) -> list[str]:
 class Boot:
     """The host's side of one folder. ``running`` and ``ended`` come from the pipe of life."""
 
-    def __init__(self, folder: Path, owner: tuple[int, int] | None, rounds: Rounds | None = None) -> None:
-        """``owner``: (user, group) of the container's user where that is not this process's own. ``rounds``: of a
-        replica that may outlive the driver; its output is a file that is looked at on them."""
+    def __init__(self, folder: Path, owner: tuple[int, int] | None, rounds: Rounds) -> None:
+        """``owner``: (user, group) of the container's user where that is not this process's own. Its output is looked
+        at on ``rounds``."""
         self.folder = folder
         self.running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
@@ -140,23 +140,19 @@ class Boot:
         the container is to have of the folder."""
         shown = [spec.File(str(self.folder), FOLDER)]
         output = self.folder / "output"
-        if self._rounds is None:
-            self.output = PipeOutput(self._loop, self._pipe("output"), sink)
-        else:
-            self._file(output, b"", 0o600)
-            self.output = FileOutput(self._loop, output, sink, self._rounds)
-            shown.append(spec.File(str(output), f"{FOLDER}/output", writable=True))
+        self._file(output, b"", 0o600)
+        self.output = Output(self._loop, output, sink, self._rounds)
+        shown.append(spec.File(str(output), f"{FOLDER}/output", writable=True))
         self._hear(self._pipe("life"))
         return shown
 
     def listen_again(self, sink: Sink | None) -> bool:
         """Listen to what another driver has booted. False: it has ended, or never ran."""
-        assert self._rounds is not None
         try:
             life = _reader(self.folder / "life")
         except FileNotFoundError:
             return False
-        self.output = FileOutput(self._loop, self.folder / "output", sink, self._rounds)
+        self.output = Output(self._loop, self.folder / "output", sink, self._rounds)
         self._hear(life)
         self._read()
         if self.ended.done():

@@ -1,8 +1,8 @@
 """What a replica writes to stdout and stderr outside of tasks, read on the engine's loop.
 
-The end of it is kept for the replica's Exit; whole lines are handed on as they come. A replica that ends with its
-engine writes into a pipe. One that may outlive it writes into a file: a pipe that nobody reads breaks who writes to it,
-or stops it as soon as it is full.
+The end of it is kept for the replica's Exit; whole lines are handed on as they come. A replica writes into a file: it
+may outlive its engine, and a pipe that nobody reads breaks who writes to it, or stops it as soon as it is full. So can
+the replica read what its tasks write past Python, and tell whose it is (``samovar.runtime.descriptors``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import codecs
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 TAIL_BYTES = 8 * 1024
 """How much of a replica's output is kept for its Exit."""
@@ -26,17 +25,10 @@ Sink = Callable[[str], None]
 
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024  # a longer line is handed on in pieces
-_DRAIN_READS = 64  # after the end; a process that escaped the kill might write for ever
 _LOOK_EVERY = 0.25  # seconds: the kernel tells nobody that a file has grown
 _FREE_BYTES = 64 * 1024  # what has been read and still takes room in a file, before it is freed
 _PUNCH_HOLE = 0x01 | 0x02  # for fallocate: the room is given back, the length stays
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Output(Protocol):
-    def finish(self) -> str:
-        """Take what is left, close it, and return the end of all. Safe to call twice."""
-        ...
 
 
 class _Transcript:
@@ -77,47 +69,7 @@ class _Transcript:
             self._loop.call_exception_handler({"message": "on_output of a driver failed", "exception": error})
 
 
-class PipeOutput:
-    """Reads a pipe to its end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, sink: Sink | None) -> None:
-        self._loop = loop
-        self._fd = fd
-        self._transcript = _Transcript(loop, sink)
-        os.set_blocking(fd, False)
-        loop.add_reader(fd, self._read)
-
-    def finish(self) -> str:
-        for _ in range(_DRAIN_READS):
-            if not self._read():
-                break
-        self._close()
-        return self._transcript.finish()
-
-    def _read(self) -> bool:
-        """False: nothing there now, or ever."""
-        if self._fd < 0:
-            return False
-        try:
-            data = os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._close()
-            return False
-        self._transcript.add(data)
-        return True
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-
-
-class FileOutput:
+class Output:
     """Reads a file that a replica appends to, from where the driver before this one has come to.
 
     What has been read gives its room back and leaves a hole, so the file takes little room however long it gets, and
@@ -147,6 +99,7 @@ class FileOutput:
             _punch_hole(self._fd, self._freed)
 
     def finish(self) -> str:
+        """Take what is left, close it, and return the end of all. Safe to call twice."""
         if self._fd >= 0:
             self._rounds.discard(self)
             self.look()
@@ -160,15 +113,15 @@ class Rounds:
 
     def __init__(self, every: float = _LOOK_EVERY) -> None:
         self._every = every
-        self._files: set[FileOutput] = set()
+        self._files: set[Output] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, loop: asyncio.AbstractEventLoop, file: FileOutput) -> None:
+    def add(self, loop: asyncio.AbstractEventLoop, file: Output) -> None:
         self._files.add(file)
         if self._timer is None:
             self._timer = loop.call_later(self._every, self._go, loop)
 
-    def discard(self, file: FileOutput) -> None:
+    def discard(self, file: Output) -> None:
         self._files.discard(file)
         if not self._files and self._timer is not None:
             self._timer.cancel()

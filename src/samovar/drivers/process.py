@@ -135,7 +135,7 @@ class ProcessDriver(Roll[Replica]):
 
     def _made(self, replica: str, mark: str) -> Replica:
         sink = None if self._on_output is None else functools.partial(self._on_output, replica)
-        return Replica(replica, mark, self._removals, sink, None if self._home is None else self._rounds)
+        return Replica(replica, mark, self._removals, sink, self._rounds, lasts=self._home is not None)
 
     def _settle(self, replica: Replica, environment: Environment) -> None:
         """Give it a folder, where it needs one. OSError: there is no room."""

@@ -7,6 +7,7 @@ cleared away with all that it has started.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from samovar import family
 from samovar.drivers import home, secrets
 from samovar.drivers.limits import Group, was_refused_memory
 from samovar.drivers.lives import Child, Life, Orphan, birth
-from samovar.drivers.output import FileOutput, Output, PipeOutput, Rounds, Sink
+from samovar.drivers.output import Output, Rounds, Sink
 from samovar.errors import ReplicaStartError
 from samovar.model import Environment, Exit
 
@@ -46,10 +47,16 @@ class Replica:
     """One process, from its start, or from when it was taken over, to its Exit; ``ended`` gets the Exit once."""
 
     def __init__(
-        self, name: str, mark: str, removals: set[asyncio.Task[None]], sink: Sink | None, rounds: Rounds | None
+        self,
+        name: str,
+        mark: str,
+        removals: set[asyncio.Task[None]],
+        sink: Sink | None,
+        rounds: Rounds,
+        lasts: bool = False,
     ) -> None:
-        """``removals`` has a task while something is left of it. ``rounds``: of a replica that may outlive the driver,
-        whose output goes to a file that is looked at on them; None: of one whose output goes to a pipe."""
+        """``removals`` has a task while something is left of it. Its output is looked at on ``rounds``. ``lasts``: it
+        may outlive the driver."""
         self.name = name
         self.family = mark
         self.folder: Path | None = None  # what is its alone, and goes with it
@@ -61,6 +68,7 @@ class Replica:
         self._loop = asyncio.get_running_loop()
         self._sink = sink
         self._rounds = rounds
+        self._lasts = lasts
         self._over_memory = False
         self._asked = False
         self._killed = False
@@ -107,14 +115,13 @@ class Replica:
         self.folder = folder
         if record.held:
             self.group = Group(tuple(map(Path, record.places)), frozenset(record.held))
-        assert self._rounds is not None
-        self._output = FileOutput(self._loop, folder / _OUTPUT, self._sink, self._rounds)
+        self._output = Output(self._loop, folder / _OUTPUT, self._sink, self._rounds)
         self._life = life
         self._life.watch(self._loop, self._died)
 
     def write_record(self) -> None:
         """So that it can be taken over: it is under its limits."""
-        if self._rounds is None or self.folder is None or self.ended.done():
+        if not self._lasts or self.folder is None or self.ended.done():
             return
         places = () if self.group is None else tuple(map(str, self.group.directories))
         held = () if self.group is None else tuple(self.group.bounds)
@@ -162,13 +169,14 @@ class Replica:
 
     def _open_output(self) -> int:
         """Read what is written to the descriptor that this gives."""
-        if self._rounds is not None and self.folder is not None:
+        if self._lasts and self.folder is not None:
             path = self.folder / _OUTPUT
             writer = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._output = FileOutput(self._loop, path, self._sink, self._rounds)
-        else:
-            reader, writer = os.pipe()
-            self._output = PipeOutput(self._loop, reader, self._sink)
+        else:  # a file without a name, which goes with the last who has it open
+            writer = os.memfd_create("samovar-output", os.MFD_CLOEXEC)
+            fcntl.fcntl(writer, fcntl.F_SETFL, os.O_APPEND)
+            path = Path(f"/proc/self/fd/{writer}")
+        self._output = Output(self._loop, path, self._sink, self._rounds)
         return writer
 
     def _died(self) -> None:

@@ -230,7 +230,7 @@ class Clients:
             self._engine.send(link, frames.Ended(frame.call, Phase.FAILED, failure=failure))
             return
         starter = RemoteStarter(self, frame.name, task.name, (link, frame.call))
-        run = Run(frame.name, frame.context, starter, frame.caching)
+        run = Run(frame.name, frame.context, starter, frame.caching, frame.trace)
         run.client = link.turns
         if wait := self._wait(task, run, link):
             self._engine.send(link, frames.SlowDown(frame, wait))
@@ -266,7 +266,10 @@ class Clients:
         """0.0: the run can be started now. Otherwise the seconds after which to try again."""
         if self._engine.is_slow:
             return JOURNAL_SECONDS
-        return self._engine.admission(self._engine.pool_for(task, run, link.homes), run.client)
+        pool = self._engine.pool_for(task, run, link.homes)
+        wait = self._engine.admission(pool, run.client)
+        self._engine.figures.of[pool].refused += wait > 0
+        return wait
 
     def _why_not(self, name: str, task: TaskSpec | None) -> Failure | None:
         """Why a run can never be started."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from samovar import errors
 from samovar.core.messages import ReplicaHeard, ReplicaLost, ReplicaReady, ReplicaUnfit, StartReplica, StopReplica
+from samovar.engine.figures import Figures
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Link
 from samovar.engine.pulse import Pulse, process_of
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from samovar.engine.engine import Engine
     from samovar.engine.work import Work
 
-STALLED = 2.0  # seconds for which an event loop has not answered
+PATIENCE = 1.0
+"""Seconds that a task may keep the event loop of its replica, before that is said."""
 
 _VOICELESS_GRACE = 0.2  # seconds for a replica that has closed its connection
 
@@ -42,7 +44,10 @@ class Crew:
         self._expected: set[str] = set()  # replicas that have not said hello
         self._kept: set[str] = set()  # replicas that have not ended
         self._reasons: dict[str, str] = {}  # why a replica had to end
+        self._starting: dict[str, float] = {}  # since when, by the monotonic clock
+        self._dismissed: set[str] = set()  # replicas that have been told to end, and are at no fault
         self._pulse = Pulse(self._heard)
+        self.patience = PATIENCE
 
     @property
     def is_busy(self) -> bool:
@@ -51,8 +56,17 @@ class Crew:
 
     def annotate(self, pools: list[PoolStats]) -> list[PoolStats]:
         """With a note where a task keeps its replica from answering."""
-        stalled = {pool_of(link.replica): link for link in self.links.values() if link.lag > STALLED}
-        return [pool._replace(note=_stalled(stalled[pool.name])) if pool.name in stalled else pool for pool in pools]
+        notes = {pool_of(link.replica): _note(link) for link in self.links.values() if link.blockage is not None}
+        return [pool._replace(note=notes[pool.name]) if pool.name in notes else pool for pool in pools]
+
+    def vitals(self) -> dict[str, tuple[int, float]]:
+        """By pool: the bytes of memory that its replicas have together, and for how many seconds the event loop of one
+        has not answered, at most."""
+        found: dict[str, tuple[int, float]] = {}
+        for replica, link in self.links.items():
+            memory, lag = found.get(pool := pool_of(replica), (0, 0.0))
+            found[pool] = memory + link.rss, max(lag, link.lag)
+        return found
 
     def describe(self, replicas: list[ReplicaStats], works: dict[int, Work]) -> list[ReplicaStats]:
         """With what is known from their own words, and what they run."""
@@ -63,7 +77,8 @@ class Crew:
         link = self.links.get(replica.name)
         if link is None:
             return replica._replace(runs=runs)
-        return replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag, process=process_of(link.socket))
+        described = replica._replace(runs=runs, pid=link.pid, rss=link.rss, lag=link.lag)
+        return described._replace(process=process_of(link.socket), blockage=link.blockage)
 
     def expect(self, survivors: Mapping[str, Environment]) -> None:
         """Another engine has started these, and they may be there."""
@@ -82,6 +97,7 @@ class Crew:
     def start(self, command: StartReplica) -> None:
         replica = command.replica
         self._kept.add(replica)
+        self._starting[replica] = time.monotonic()
         self._expected.add(replica)
         token = self._succession.token(replica)
         boot = {"SAMOVAR_ENGINE": self._address, "SAMOVAR_REPLICA": replica, "SAMOVAR_TOKEN": token}
@@ -91,6 +107,8 @@ class Crew:
     def stop(self, command: StopReplica) -> None:
         if command.reason:
             self._reasons[command.replica] = command.reason
+        else:
+            self._dismissed.add(command.replica)
         self._engine.note(pool_of(command.replica), Change.STOPPING, command.replica, command.reason)
         self._keeper.stop(command.replica, command.grace)
 
@@ -121,18 +139,24 @@ class Crew:
         link.is_bounded = environment.limits.memory is not None
         engine = self._engine
         outlive = self._succession.outlive
-        engine.send(link, frames.Welcome(environment.bundle, engine.blobs, engine.keeps_runs, outlive))
+        engine.send(link, frames.Welcome(environment.bundle, engine.blobs, engine.keeps_runs, outlive, self.patience))
 
     def ready(self, link: Link, frame: frames.Ready) -> None:
         link.is_ready = True
+        if (began := self._starting.pop(link.replica, None)) is not None:
+            self.figures(link.replica).starts.add(time.monotonic() - began)
         self._engine.note(pool_of(link.replica), Change.READY, link.replica)
         self._engine.handle(ReplicaReady(link.replica))
 
     def cannot_import(self, link: Link, frame: frames.Unfit) -> None:
+        self._has_failed_to_start(link.replica)
         self._engine.handle(ReplicaUnfit(link.replica, frame.failure, permanent=True))
 
     def beat(self, link: Link, frame: frames.Beat) -> None:
         link.lag, link.rss = frame.lag, frame.rss
+        if link.blockage is not None:
+            goes_on = frame.lag >= link.blockage.seconds
+            link.blockage = link.blockage._replace(seconds=frame.lag) if goes_on else None
         link.heard_at = time.monotonic()
         self._heard(link)
 
@@ -154,6 +178,7 @@ class Crew:
     # what the keeper tells
 
     def unfit(self, replica: str, environment: Environment, error: errors.BaseRuntimeError) -> None:
+        self._has_failed_to_start(replica)
         self._forget(replica)
         failure = Failure(error.kind, error.code, str(error), worker=replica)
         self._engine.handle(ReplicaUnfit(replica, failure, permanent=isinstance(error, errors.ImageBuildError)))
@@ -164,6 +189,7 @@ class Crew:
         if link is not None:
             self._engine.hub.drain(link)
         self._engine.adoption.gone(replica)
+        self._count_end(replica, how)
         self._forget(replica)
         failure = self._why(environment, replica, how)
         timeline = self._engine.timeline
@@ -179,6 +205,30 @@ class Crew:
         self._kept.discard(replica)
         self.links.pop(replica, None)
         self._expected.discard(replica)
+        self._dismissed.discard(replica)
+        self._starting.pop(replica, None)
+
+    def figures(self, replica: str) -> Figures:
+        """Those of nobody, where its pool is forgotten already."""
+        return self._engine.figures.of.get(pool_of(replica)) or Figures()
+
+    def _has_failed_to_start(self, replica: str) -> None:
+        """Its end, which follows, is no loss."""
+        self._dismissed.add(replica)
+        self.figures(replica).failed_starts += 1
+
+    def _count_end(self, replica: str, how: Exit) -> None:
+        figures = self.figures(replica)
+        if how.out_of_memory:
+            figures.out_of_memory += 1
+        if replica in self._dismissed:
+            return
+        if replica in self._starting:
+            figures.failed_starts += 1
+        elif replica in self._reasons:
+            figures.losses["silent"] += 1
+        else:
+            figures.losses["out of memory" if how.out_of_memory else "crashed"] += 1
 
     def _why(self, environment: Environment, replica: str, ended: Exit) -> Failure:
         text = f"replica {replica} of environment '{environment.name}'"
@@ -201,8 +251,10 @@ def pool_of(replica: str) -> str:
     return replica.rpartition("-")[0]
 
 
-def _stalled(link: Link) -> str:
-    return f"a task blocks the event loop of {link.replica} for {link.lag:.0f} s: make it a sync task, or await"
+def _note(link: Link) -> str:
+    assert link.blockage is not None
+    who = f"task {link.blockage.task}" if link.blockage.task else "code of no task"
+    return f"{who} has blocked the event loop of {link.replica} for {link.blockage.seconds:.0f} s"
 
 
 def _listed(names: list[str]) -> str:

@@ -35,6 +35,7 @@ from samovar.engine.cache import Cache, OpenScribe
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew, pool_of
 from samovar.engine.executions import Executions
+from samovar.engine.figures import Ledgers
 from samovar.engine.hub import Hub
 from samovar.engine.keeper import Keeper
 from samovar.engine.links import Homes, Link
@@ -42,13 +43,14 @@ from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
+from samovar.engine.spans import See, stand_before
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
 from samovar.engine.timeline import Timeline
 from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import RUNNING, Environment, Phase, TaskSpec
+from samovar.model import RUNNING, SUCCEEDED, Environment, Phase, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
@@ -98,6 +100,7 @@ class Engine:
         self.adoption = Adoption(self, self.scribe)
         self.vault = Vault(keeper, blobs, memory.cellar)
         self.discard = self.vault.discard
+        self.say = keeper.say
         self.cache = Cache(self, keeper, self.vault, memory.open_scribe)
         self.recall = Recall(self, keeper, self.vault)
         self._pools = Pools(bounds, succession.era)
@@ -107,10 +110,11 @@ class Engine:
         self.survey = Survey(self, self._pools, self._works)
         self.stats = self.survey.pools
         self.environments: dict[str, Environment] = {}  # by pool
+        self.figures = Ledgers()
+        self.now = 0.0  # of the last event, by the monotonic clock
         self._homes: Homes = {}  # of tasks that scripts run
         self._actions = 0
         self._turns = 0
-        self.now = 0.0  # of the last event
         self.timeline: Timeline | None = None  # where somebody may look at it
         self._unflushed: list[Link] = []
         self.executions = said = Executions(self)
@@ -123,6 +127,7 @@ class Engine:
             frames.Log: said.logged,
             frames.Traced: said.traced,
             frames.Beat: self.crew.beat,
+            frames.Blocked: said.blocked,
             frames.Ready: self.crew.ready,
             frames.Unfit: self.crew.cannot_import,
         }
@@ -159,6 +164,7 @@ class Engine:
         self.roots[run.name] = work
         self.survey.changed.append(run.name)
         if self.admission(pool, run.client):
+            self.figures.of[pool].refused += 1
             self._lobby.add(work)
         else:
             self._begin(work)
@@ -204,6 +210,10 @@ class Engine:
     def is_busy(self) -> bool:
         """Whether any replica executes anything."""
         return self.crew.is_busy
+
+    def observe(self, see: See) -> None:
+        """From here on somebody sees commands, and is given what they are about."""
+        stand_before(self._carry_out, see(self._works, self._pools.actions))
 
     # events
 
@@ -338,8 +348,7 @@ class Engine:
 
     def _open(self, name: str, environment: Environment) -> None:
         self.environments[name] = environment
-        if self.scribe is not None:
-            self.scribe.opened(name, environment)
+        self.figures.open(name, environment.name)
         self.handle(OpenPool(name, environment.settings))
 
     def received(self, link: Link, batch: list[Any]) -> None:
@@ -385,6 +394,10 @@ class Engine:
         work = self._works[command.action]
         work.epoch = command.epoch
         work.phase = RUNNING
+        work.since = self.now
+        figures = self.figures.of[work.pool]
+        figures.waited(self.now - self._pools.actions[command.action].queued_at)
+        figures.cold += command.cold
         if work.link is None:
             work.run.starter.running()
         record = work.record
@@ -409,6 +422,7 @@ class Engine:
             work.context,
             (),
             record.origin if record is not None else None,
+            work.trace,
         )
         if recalls and self.scribe is not None:
             self.recall.before(self.scribe, work, link, frame)
@@ -419,6 +433,11 @@ class Engine:
         work = self._works[command.action]
         work.phase = command.phase
         work.epoch = 0
+        figures = self.figures.of[work.pool]
+        if command.phase is SUCCEEDED:
+            figures.succeeded += 1
+        else:
+            figures.settled[command.phase.value] += 1
         if command.failure is not None:
             work.failure = command.failure
             self.discard(work.result_blobs)
@@ -463,10 +482,12 @@ class Engine:
 
     def _close_pool(self, command: ClosePool) -> None:
         del self.environments[command.pool]
+        self.figures.close(command.pool)
         self.note(command.pool, Change.CLOSED, reason="it was drained, and all that it had to do is done")
 
     def _retried(self, command: Retried) -> None:
         work = self._works[command.action]
+        self.figures.of[work.pool].retried(command.failure)
         if work.record is not None and self.scribe is not None:
             self.scribe.retried(work, work.record, command.failure)
 

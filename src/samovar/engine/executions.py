@@ -12,15 +12,23 @@ from samovar.core.actions import ABORTED
 from samovar.core.messages import Abort, Finished
 from samovar.engine.links import Link
 from samovar.engine.work import Work
+from samovar.model import Blockage
 from samovar.wire import frames
 
 if TYPE_CHECKING:
     from samovar.engine.engine import Engine
 
 
+SAY_AGAIN = 60.0
+"""Seconds until people hear again of a task that blocks its event loop."""
+
+_MOST_TOLD = 1000  # tasks
+
+
 class Executions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._told: dict[str, float] = {}  # when people were told last, by task that blocked its loop; oldest first
 
     def declared(self, link: Link, frame: frames.Declare) -> None:
         link.tasks[frame.ref] = frame.task
@@ -83,6 +91,7 @@ class Executions:
         wait = self._engine.admission(pool, self._engine.turns_of(parent.run), parent.action)
         if not wait:
             return pool
+        self._engine.figures.of[pool].refused += 1
         self._engine.send(link, frames.SlowDown(frame, wait))
         return ""
 
@@ -118,25 +127,27 @@ class Executions:
             work.result_blobs = frame.blobs
         else:
             self._engine.discard(frame.blobs)
-        self._end(work, Finished(frame.epoch))
+        self._ended(work, frame, Finished(frame.epoch))
 
     def failed(self, link: Link, frame: frames.Failed) -> None:
         link.outcomes += 1
         work = link.running.pop(frame.epoch, None)
-        if work is not None:
-            self._end(work, Finished(frame.epoch, frame.failure))
-        else:
-            self._engine.adoption.finished(link, frame)
+        if work is None:
+            return self._engine.adoption.finished(link, frame)
+        if frame.failure.code == "OOMError":
+            self._engine.figures.of[work.pool].out_of_memory += 1
+        self._ended(work, frame, Finished(frame.epoch, frame.failure))
 
-    def _end(self, work: Work, event: Finished) -> None:
-        engine = self._engine
-        timeline = engine.timeline
-        if timeline is None:
-            engine.handle(event)
-            return
-        execution = timeline.execution(event.epoch)
+    def _ended(self, work: Work, frame: frames.Done | frames.Failed, event: Finished) -> None:
+        """An attempt is over. Its next one may begin at once, in the same event."""
+        engine, since, timeline = self._engine, work.since, self._engine.timeline
+        figures = engine.figures.of[work.pool]
+        execution = timeline.execution(event.epoch) if timeline is not None else None
         engine.handle(event)
-        if execution is not None:
+        if since and frame.ran:
+            figures.ran(frame.ran)
+            figures.dispatched(max(0.0, engine.now - since - frame.ran))
+        if execution is not None and timeline is not None:
             timeline.ended(execution, work, engine.now)
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
@@ -147,10 +158,46 @@ class Executions:
             scribe.traced(work, work.record, frame)
         self._engine.discard(frame.blobs)
 
+    def blocked(self, link: Link, frame: frames.Blocked) -> None:
+        """Of one that blocks its loop again and again, people hear once in a while."""
+        engine = self._engine
+        work = link.running.get(frame.epoch) or engine.adoption.ward(frame.epoch)
+        task, label = (work.task.name, work.label) if work is not None else ("", "")
+        link.blockage = Blockage(task, label, frame.seconds, frame.stack)
+        link.lag = frame.seconds
+        engine.crew.figures(link.replica).blockages += 1
+        text = _blocked(link.replica, link.blockage)
+        if work is not None:
+            engine.logbook.put(work, frames.ENGINE_STREAM, text)
+        whose = task or link.replica
+        if engine.now - self._told.get(whose, -SAY_AGAIN) >= SAY_AGAIN:
+            self._told.pop(whose, None)
+            self._told[whose] = engine.now
+            if len(self._told) > _MOST_TOLD:
+                del self._told[next(iter(self._told))]
+            engine.say(text)
+
     def logged(self, link: Link, frame: frames.Log) -> None:
+        if frame.stream == frames.SHARED_STREAM and link.running:
+            return self._logged_by_some(link, frame)
         work = link.running.get(frame.epoch) or self._engine.adoption.ward(frame.epoch)
         if work is not None:
             work.run.starter.logged(work.label, frame.stream, frame.text)
             self._engine.logbook.put(work, frame.stream, frame.text)
         else:
             self._engine.on_log(link.replica, frame.stream, frame.text)
+
+    def _logged_by_some(self, link: Link, frame: frames.Log) -> None:
+        """Each of the runs that may have written it has it once."""
+        label = f"{link.replica}, shared by {len(link.running)} executions"
+        for run in {work.run.name: work.run for work in link.running.values()}.values():
+            run.starter.logged(label, frame.stream, frame.text)
+            self._engine.logbook.put_shared(run.name, frame.stream, frame.text)
+
+
+def _blocked(replica: str, blockage: Blockage) -> str:
+    who = f"task {blockage.task} ({blockage.label})" if blockage.task else "code that no task has started"
+    text = f"{who} on replica {replica} has blocked its event loop for {blockage.seconds:.1f} s"
+    advice = "await what takes long (asyncio.to_thread), or make it a sync task, of an environment with concurrency=1"
+    stack = f"; it stands in\n{blockage.stack}" if blockage.stack else ""
+    return f"{text}: {advice}{stack}"

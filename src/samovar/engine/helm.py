@@ -67,6 +67,8 @@ class Helm:
         self._aboard: dict[asyncio.AbstractEventLoop, int] = {}  # loop → futures that it awaits
         self._inbox: deque[Submission] = deque()  # what no turn has been taken for yet
         self._batch = _BATCHES[0]
+        self.on_tick: Callable[[float, float], None] = lambda waited, took: None
+        """In the turn of each tick, at its end: the seconds that it has waited for that turn, and taken."""
         self._thread = threading.Thread(target=self._run, name="samovar-engine", daemon=True)
 
     def start(self, engine: Driven) -> None:
@@ -93,9 +95,12 @@ class Helm:
         self.loop.run_forever()
 
     def _tick(self) -> None:
+        asked = time.monotonic()
         with self._turn:
+            began = time.monotonic()
             self._engine.tick()
             self.flush()
+            self.on_tick(began - asked, time.monotonic() - began)
         self.loop.call_later(TICK, self._tick)
 
     def _pump(self) -> None:

@@ -61,6 +61,10 @@ class Keeper:
         """Do something that takes a while, soon and out of the way."""
         self._loop.call_soon_threadsafe(work)
 
+    def say(self, line: str) -> None:
+        """Report something for people, outside of the turn."""
+        self._loop.call_soon_threadsafe(self._report, line)
+
     def prepare(self, environment: Environment) -> None:
         """Make ready what its replicas will start from. That it cannot be is no fault before somebody needs it."""
         self._loop.call_soon_threadsafe(self._chore, lambda: self._prepare_early(environment))

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from samovar.engine.work import Work
-from samovar.model import TaskSpec
+from samovar.model import Blockage, TaskSpec
 from samovar.wire.parts import Incoming, Shipment
 from samovar.wire.session import Session, client_session, engine_session
 
@@ -57,6 +57,7 @@ class Link:
         self.receipted = 0  # of these: how many it has a receipt for, or will have when they are committed
         self.told: list[Any] | None = None  # what it has said of itself, where stock is yet to be taken
         self.lag = 0.0  # seconds for which its event loop has not answered
+        self.blockage: Blockage | None = None  # while there is one
         self.outbox: list[Any] = []  # frames of this turn
         self.incoming: Incoming | None = None  # of a peer that shares no folder with us: it is on another host
         self._hub = hub

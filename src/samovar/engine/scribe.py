@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from samovar.engine.work import NONE
-from samovar.entries import AttemptEnded, Change, Entry, PoolEvent, PoolOpened, RunEnded, RunStarted, Settled
+from samovar.entries import AttemptEnded, Change, Entry, PoolEvent, RunEnded, RunStarted, Settled
 from samovar.errors import JournalError, SlowDownError
 from samovar.light import msgspec
-from samovar.model import SUCCEEDED, Environment, Failure, Phase, TaskSpec
+from samovar.model import SUCCEEDED, Failure, Phase, TaskSpec
 from samovar.ports import Journal
 from samovar.wire.frames import Done, Failed, Holds, Origin
 
@@ -290,10 +290,6 @@ class Scribe:
             failure,
         )
         self._write(entry)
-
-    def opened(self, pool: str, environment: Environment) -> None:
-        """A pool is there, or has other settings."""
-        self._write(PoolOpened(pool, self._clock(), environment))
 
     # in a thread
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from samovar.engine.links import Link
     from samovar.engine.scribe import Record
     from samovar.entries import Settled
+    from samovar.traceparent import Traceparent
 
 
 class Outcome:
@@ -61,7 +62,9 @@ class Work:
         "result",
         "result_blobs",
         "run",
+        "since",
         "task",
+        "trace",
     )
 
     def __init__(self, task: TaskSpec, pool: str, run: Run, number: int, body: bytes, blobs: tuple[str, ...]) -> None:
@@ -78,11 +81,13 @@ class Work:
         self.link: Link | None = None  # the replica that asked for it; None: whoever started the run
         self.call = 0
         self.epoch = 0  # the attempt that counts
+        self.since = 0.0  # when it was assigned, by the monotonic clock; 0.0: by another engine
         self.result = b""
         self.result_blobs: tuple[str, ...] = ()
         self.phase = QUEUED
         self.failure: Failure | None = None
         self.record: Record | None = None  # where a journal is kept
+        self.trace = ""  # the span of the attempt, where the engine is traced
 
     @property
     def id(self) -> str:
@@ -129,11 +134,17 @@ class Run:
         "survivors",
         "taken",
         "task",
+        "top",
+        "trace",
         "turns",
     )
 
-    def __init__(self, name: str, context: dict[str, str] | None, starter: Starter, caching: Caching = "") -> None:
+    def __init__(
+        self, name: str, context: dict[str, str] | None, starter: Starter, caching: Caching = "", trace: str = ""
+    ) -> None:
         self.name = name
+        self.trace = trace  # the span that it was started in; "": in none
+        self.top: Traceparent | None = None  # what its first action is below, where the engine is traced
         self.caching = caching
         self.task: TaskSpec | None = None  # the first one
         self.context = context
@@ -157,9 +168,13 @@ class Run:
 
 
 class Logbook(Protocol):
-    """Keeps what tasks print; both methods are called in a turn, and neither waits."""
+    """Keeps what tasks print; every method is called in a turn, and none waits."""
 
     def put(self, work: Work, stream: str, text: str) -> None: ...
+
+    def put_shared(self, run: str, stream: str, text: str) -> None:
+        """Text of one of the run's actions, or of another run's, and nobody knows which."""
+        ...
 
     def ended(self, run: str) -> None:
         """Nothing follows of this run."""
@@ -170,6 +185,9 @@ class NoLogbook:
     """A logbook of whoever keeps none."""
 
     def put(self, work: Work, stream: str, text: str) -> None:
+        return None
+
+    def put_shared(self, run: str, stream: str, text: str) -> None:
         return None
 
     def ended(self, run: str) -> None:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from samovar import config, errors
 from samovar.engine.engine import OnLog
+from samovar.host import progress
 from samovar.host.handle import Handle
 from samovar.host.host import Host
+from samovar.host.progress import Progress
 from samovar.host.remote import RemoteHost, no_answer
 from samovar.ports import Report
 from samovar.sdk import ctx
@@ -48,9 +50,22 @@ def open_host(
         if _host is None:
             driver = driver or str(ctx.settings.get("driver") or "")
             endpoint = endpoint or str(ctx.settings.get("endpoint") or "")
+            shown = _progress() if report is None and on_log is None else None
+            if shown is not None:
+                report, on_log = shown.say, shown.log
             _host = _open(report or _print_report, on_log or _print_log, driver, endpoint, open_web)
             atexit.register(_host.close)
+            if shown is not None:
+                shown.follow(_host)
+                atexit.register(shown.close)  # called first
         return _host
+
+
+def _progress() -> Progress | None:
+    """None: stderr is no place for it, or it is not wanted."""
+    if config.load().progress == "off" or not progress.suits(sys.stderr):
+        return None
+    return Progress(sys.stderr)
 
 
 def _open(report: Report, on_log: OnLog, driver: str, endpoint: str, open_web: OpenWeb | None) -> Host:

@@ -77,6 +77,7 @@ class RemoteEngine:
         self._backlog: Backlog[int] = Backlog()  # calls of the starts that the service had no room for
         self._waiting: set[int] = set()  # the same, without those that were aborted
         self._running: set[int] = set()
+        self._in_doubt: set[int] = set()  # whether a service that has come back knows of them
         self._aborted: dict[int, str] = {}  # call → reason, until the end is known
         self._questions: dict[int, Question] = {}
         self._refs: dict[int, tuple[int, TaskSpec]] = {}  # id of a spec → (ref, the spec, kept alive)
@@ -107,6 +108,8 @@ class RemoteEngine:
         self._starts[call] = called
         if self.is_joined:
             self._say_start(call)
+        else:
+            self._in_doubt.add(call)
         return call
 
     def abort(self, action: int, reason: str) -> None:
@@ -134,7 +137,8 @@ class RemoteEngine:
 
     def tick(self) -> None:
         """Say again what the service had no room for, and look whether one that was gone is back."""
-        self._say_again(self._backlog.due(time.monotonic()))
+        if self.is_joined:
+            self._say_again(self._backlog.due(time.monotonic()))
         if self._absence is None:
             return
         if self._absence.is_over:
@@ -151,14 +155,25 @@ class RemoteEngine:
 
     def is_expected(self) -> bool:
         """The service is there, or soon, as far as one can know."""
-        return self.link.is_open or self._absence is not None or self._return()
+        return self.is_coming or self._return()
+
+    @property
+    def is_coming(self) -> bool:
+        """The service is there, or is waited for."""
+        return self.link.is_open or self._absence is not None
 
     def attach(self, run: Run) -> tuple[int, Question]:
-        """Be told of a run of anybody. The answer is a frame ``Attached``."""
-        question = self.ask(frames.Attach(0, run.name))
-        if question.outcome is None:
-            self._runs[self._calls] = run
-        return self._calls, question
+        """Be told of a run of anybody. The answer is an ``Attached``, of the next service if this one is killed."""
+        self._calls = call = self._calls + 1
+        question = Question()
+        if not self.is_expected():
+            self._answer(question, GONE)
+            return call, question
+        self._questions[call] = question
+        self._runs[call] = run
+        if self.is_joined:
+            self._send(frames.Attach(call, run.name))
+        return call, question
 
     def ask(self, frame: Any) -> Question:
         """The call is numbered here. The answer is the frame that comes back, or GONE."""
@@ -178,9 +193,9 @@ class RemoteEngine:
     def is_connected(self) -> bool:
         return self.link.is_open
 
-    def is_waiting(self, action: int) -> bool:
-        """The service had no room for it yet."""
-        return action in self._waiting
+    def is_taken(self, action: int) -> bool:
+        """The service has room for it, and was not killed before it could write it down."""
+        return self.is_joined and action not in self._waiting and action not in self._in_doubt
 
     def close(self) -> None:
         """What has been sent still arrives."""
@@ -222,13 +237,12 @@ class RemoteEngine:
         """The service is gone; whoever waits for an answer is told, and whoever waits for a run waits for it."""
         self.is_joined = False
         self._shipments.clear()
-        self._backlog, self._waiting = Backlog(), set()
+        self._in_doubt = self._runs.keys() - self._waiting
         if link.incoming is not None:
             self._unlink(link.incoming.drop_all())
         self._answer(self.greeting, GONE)
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            self._answer(question, GONE)
+        for call in self._questions.keys() - self._runs.keys():
+            self._answer(self._questions.pop(call), GONE)
         if self._is_final:
             self._end_absence()
             self._give_up(self._lost())
@@ -248,15 +262,17 @@ class RemoteEngine:
         if was_gone:
             self._report(f"the service at {self.address} is back")
         self.on_return(frame)
-        for call, run in list(self._runs.items()):
-            start = self._starts.get(call)
-            if start is not None and not (is_same and self._has(start.blobs)):
+        for call, start in self._starts.items():
+            if start.blobs and not (is_same and self._has(start.blobs)):
                 self._starts[call] = start._replace(blobs=_LOST)
-            self._send(frames.Attach(call, run.name))
+        for call, run in self._runs.items():
+            if call not in self._waiting:  # the service that is gone did not take these
+                self._send(frames.Attach(call, run.name))
 
     def _attached(self, frame: frames.Attached) -> None:
         call = frame.call
         question = self._questions.pop(call, None)
+        self._in_doubt.discard(call)
         if frame.task:
             if frame.is_running:
                 self._began(call)
@@ -269,8 +285,6 @@ class RemoteEngine:
             self._end(call, _failed(frame.reason or "the service has never heard of this run"))
         elif call in self._aborted:
             self._end(call, _aborted(self._aborted[call]))
-        elif self._starts[call].blobs is _LOST:
-            self._end(call, _failed("the service was started again before it knew of this run, whose inputs are large"))
         else:
             self._running.discard(call)
             self._say_start(call)
@@ -305,11 +319,11 @@ class RemoteEngine:
         for call in calls:
             if call in self._waiting:
                 self._waiting.discard(call)
-                self._send(self._start_of(call))
+                self._say_start(call)
 
     def _withdraw(self, call: int, reason: str) -> None:
         """A start that the service had no room for."""
-        if self._starts[call].blobs:
+        if self._starts[call].blobs and self.is_joined:
             self._send(frames.Scrap(self._starts[call].blobs))
         self._end(call, _aborted(reason))
 
@@ -331,6 +345,8 @@ class RemoteEngine:
         self._aborted.pop(call, None)
         self._waiting.discard(call)
         self._running.discard(call)
+        self._in_doubt.discard(call)
+        self._answer(self._questions.pop(call, None), GONE)
         if run is not None:
             run.starter.ended(outcome)
 
@@ -379,9 +395,13 @@ class RemoteEngine:
             self._absence = None
 
     def _say_start(self, call: int) -> None:
+        """What has been sent of large inputs over this connection is not sent again."""
         called = self._starts[call]
+        if called.blobs is _LOST:
+            self._end(call, _failed("the service was started again before it knew of this run, whose inputs are large"))
+            return
         start = self._start_of(call)
-        if called.blobs and self._folder:
+        if called.blobs and self._folder and call not in self._shipments:
             shipment = self._shipments[call] = Shipment(self._folder, called.blobs, start, lambda _: None)
             self.link.ship(shipment)
         else:
@@ -395,7 +415,15 @@ class RemoteEngine:
             known = self._refs[id(called.task)] = (len(self._refs) + 1, called.task)
             self._send(frames.Declare(known[0], called.task))
         return frames.Start(
-            call, known[0], run.name, called.body, called.blobs, run.context, called.cached, run.caching
+            call,
+            known[0],
+            run.name,
+            called.body,
+            called.blobs,
+            run.context,
+            called.cached,
+            run.caching,
+            run.trace,
         )
 
     def _has(self, blobs: tuple[str, ...]) -> bool:

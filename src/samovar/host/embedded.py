@@ -29,6 +29,7 @@ class EmbeddedHost(Host):
         if open_web is not no_web:
             self._notebook.write_all()
         self.station = station = Station(report, on_log, Places(), driver, self._notebook.remembers)
+        station.trace(report)
         super().__init__(station.engine, station.turn, station.helm, Blobs(station.blobs, spares=True), on_log)
         try:
             self._web = open_web(Premises(station, journal=self._notebook.journal), report)

@@ -66,6 +66,7 @@ class Handle:
 
     def begin(self, called: Called, run: Run) -> None:
         """Called in a turn, soon after the run was submitted."""
+        self._host.began(self)
         self.action = self._host.engine.start(called, run)
 
     def running(self) -> None:

@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import Any, Protocol
 
-from samovar import collector, errors
+from samovar import collector, errors, traceparent
 from samovar.engine.engine import OnLog
 from samovar.engine.helm import Awaited, Driven, Helm
 from samovar.engine.turn import Turn
@@ -75,6 +75,7 @@ class Host(abc.ABC):
         self.on_log = on_log
         self.decoding = threading.RLock()  # a result is decoded once, whichever threads ask
         self.closed = False
+        self._going: set[Handle] = set()  # what was started here and has not ended; touched in turns
         self.web = ""  # the address of the dashboard; "": there is none
         self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
         self._prefix = f"r{os.urandom(4).hex()}"
@@ -97,7 +98,7 @@ class Host(abc.ABC):
         cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
-        run = Run(handle.name, context, handle, caching)
+        run = Run(handle.name, context, handle, caching, traceparent.current())
         if not self.helm.is_taken:
             self.turn.keep_signals()
         if task.environment.depends_on and task not in self._prepared:
@@ -140,8 +141,18 @@ class Host(abc.ABC):
             self.helm.board(pending.get_loop())
             return True
 
+    @property
+    def is_at_work(self) -> bool:
+        """Runs that were started here have not ended."""
+        return bool(self._going)
+
+    def began(self, handle: Handle) -> None:
+        """Called in a turn."""
+        self._going.add(handle)
+
     def finished(self, handle: Handle) -> None:
         """Called in a turn."""
+        self._going.discard(handle)
         self.helm.arrived()
         if handle.arrived is not None:
             handle.arrived.set()

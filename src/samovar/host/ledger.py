@@ -28,16 +28,16 @@ class Ledger:
         self._journal = open_journal(where, self._changed, on_refused, self.cellar.store)
         return self._journal
 
-    def flush(self) -> None:
+    def flush(self, seconds: float = _CLOSE_SECONDS) -> None:
         """Until all that was recorded is written, and large values with it, or it takes too long."""
         if self._journal is not None:
             with contextlib.suppress(errors.JournalError):
-                self._journal.flush(_CLOSE_SECONDS)
+                self._journal.flush(seconds)
 
-    def close(self) -> None:
+    def close(self, seconds: float = _CLOSE_SECONDS) -> None:
         if self._journal is not None:
             try:
-                self._journal.close(_CLOSE_SECONDS)
+                self._journal.close(seconds)
             except errors.JournalError as error:
                 self._say(f"journal: {error}")
 

@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from samovar.wire.frames import ENGINE_STREAM
+
 SEGMENT_BYTES = 4 * 1024 * 1024
 """Of a segment before it is compressed."""
 
@@ -26,9 +28,6 @@ PAGE_BYTES = 1024 * 1024
 
 SCANNED_BYTES = 2 * SEGMENT_BYTES
 """That are looked at for a page."""
-
-ENGINE_STREAM = "samovar"
-"""The stream of what samovar itself says among a task's lines."""
 
 _LONGEST_NAME = 120
 
@@ -40,7 +39,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True):
     action: str
     number: int
     task: str
-    stream: str  # "stdout" | "stderr" | ENGINE_STREAM
+    stream: str  # of frames.Log, or frames.ENGINE_STREAM
     text: str
 
 

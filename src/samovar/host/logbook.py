@@ -23,6 +23,7 @@ from typing import NamedTuple
 from samovar.engine.work import Work
 from samovar.host import lines
 from samovar.host.lines import LogLine
+from samovar.wire.frames import ENGINE_STREAM
 
 GATHER = 0.05  # seconds between two looks of the thread
 
@@ -78,14 +79,19 @@ class Logbook:
     # in a turn
 
     def put(self, work: Work, stream: str, text: str) -> None:
-        run = work.run.name
-        size = len(text) + _LINE_BYTES
+        self._take(_Said(work.run.name, time.time(), work.id, work.number, work.task.name, stream, text), text)
+
+    def put_shared(self, run: str, stream: str, text: str) -> None:
+        self._take(_Said(run, time.time(), stream=stream, text=text), text)
+
+    def _take(self, said: _Said, text: str) -> None:
+        run, size = said.run, len(text) + _LINE_BYTES
         self._open.add(run)
         if self._put - self._stored + size > self._bounds.queue:
             self._miss(run, text.count("\n") or 1)
             return
         self._put += size
-        self._queue.append(_Said(run, time.time(), work.id, work.number, work.task.name, stream, text))
+        self._queue.append(said)
         if not self._news.is_set():
             self._news.set()
 
@@ -182,7 +188,7 @@ class Logbook:
 
 def _note_of(missed: int) -> bytes:
     text = f"{missed} {'line was' if missed == 1 else 'lines were'} not kept: more was written than could be stored"
-    return lines.encode_line(LogLine(time.time(), "", 0, "", lines.ENGINE_STREAM, text)) + b"\n"
+    return lines.encode_line(LogLine(time.time(), "", 0, "", ENGINE_STREAM, text)) + b"\n"
 
 
 def _records(told: list[_Said]) -> Iterator[bytes]:

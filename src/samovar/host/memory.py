@@ -86,9 +86,9 @@ class Memory:
         """Of the code of runs that have not ended. JournalError: it cannot be read now."""
         return {started.task.environment.bundle.digest for started in self._journal.unfinished(ENGINE)}
 
-    def close(self) -> None:
+    def close(self, seconds: float) -> None:
         self._closing.set()
-        self._ledger.close()
+        self._ledger.close(seconds)
 
     def _end(self, started: RunStarted, phase: Phase, why: str) -> None:
         self._say(f"not resuming run {started.run} of {started.task.name}: {why}")

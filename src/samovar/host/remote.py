@@ -7,6 +7,8 @@ on its way, for what is written down, and for changes by hand.
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +21,7 @@ from samovar.engine.helm import Helm
 from samovar.engine.links import Link
 from samovar.engine.turn import Turn
 from samovar.engine.work import Run
-from samovar.host.absence import PATIENCE
+from samovar.host.absence import LOOK, PATIENCE
 from samovar.host.client import GONE, Question, RemoteEngine
 from samovar.host.folders import own_folder, shared_memory
 from samovar.host.handle import Handle
@@ -62,12 +64,14 @@ class _Sent:
 class _Return:
     """``outcome`` comes when the service has greeted, or is given up."""
 
+    arrived: threading.Event | None = None
+
     def __init__(self, engine: RemoteEngine) -> None:
         self._engine = engine
 
     @property
     def outcome(self) -> Any:
-        return True if self._engine.is_joined or not self._engine.is_expected() else None
+        return True if self._engine.is_joined or not self._engine.is_coming else None
 
 
 class RemoteHost(Host):
@@ -80,6 +84,7 @@ class RemoteHost(Host):
     def __init__(self, where: str | Remote, report: Report, on_log: OnLog, patience: float = PATIENCE) -> None:
         turn = Turn()
         helm = Helm(turn)
+        self._patience = patience
         self._folder, self._lock = "", None
         if isinstance(where, Remote):
             self._folder, self._lock = own_folder(shared_memory())
@@ -111,12 +116,19 @@ class RemoteHost(Host):
 
     def bring(self, frame: frames.Offer | frames.Parcel) -> Any:
         """Code. The answer is a ``Kept``, or nothing where the service is gone. TimeoutError: it does not answer."""
-        with self.turn:
-            is_expected = self.engine.is_expected()
-        if is_expected:
-            self.helm.steer(_Return(self.engine), PATIENCE)
+        self.is_back()
         answer = self._ask(frame, CODE_SECONDS)
         return None if answer is GONE else answer
+
+    def is_back(self) -> bool:
+        """Wait for a service that is gone without a word. False: it has not come back."""
+        coming, end = _Return(self.engine), time.monotonic() + self._patience
+        while not self.engine.is_joined and time.monotonic() < end:
+            with self.turn:  # again and again: a service that dies may still take a connection
+                if not self.engine.is_expected():
+                    break
+            self.wait(coming, LOOK)
+        return self.engine.is_joined
 
     # TimeoutError, from each of these: the service does not answer. RuntimeSystemError: it is gone.
 
@@ -144,7 +156,7 @@ class RemoteHost(Host):
         handle = Handle(self, name)
         with self.turn:
             handle.action, question = self.engine.attach(Run(name, None, handle))
-        answer = self._there(self._answer(question, FIND_SECONDS))
+        answer = self._there(self._answer(question, PATIENCE + FIND_SECONDS))
         if not answer.task:
             reason = answer.reason or f"there is no run named {name!r}; `samovar get runs` lists them"
             raise errors.InitializationError("InitializationError", reason)
@@ -156,7 +168,7 @@ class RemoteHost(Host):
         self.helm.steer(_Sent(self.engine.link), SENDING_SECONDS)
         self._asked(frames.Ask(0))
         with self.turn:
-            return not self.engine.is_waiting(handle.action)
+            return self.engine.is_taken(handle.action)
 
     def find(self, query: bytes) -> bytes:
         """A page of what is written down (``host.archive``). JournalError: there is none, and why."""

@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 
 from samovar import collector, config, errors
 from samovar.engine.engine import OnLog
+from samovar.host.ending import REST, Ending
 from samovar.host.entrance import AS_SET, Entrance, Wanted
 from samovar.host.memory import Memory
 from samovar.host.office import Office
@@ -29,13 +27,13 @@ from samovar.host.remote import RemoteHost, no_answer
 from samovar.host.station import Station
 from samovar.ports import Report
 
-GRACE = 10.0
-"""Seconds that what runs has to end after SIGTERM."""
-
 START_SECONDS = 20.0
 """How long a service in the background may take until it answers."""
 
+STOP_GRACE = 0.5  # seconds that replicas have for a clean end
+
 _LOOK = 0.02  # seconds
+_LATER = 5.0  # seconds after which a service that has had its time does not end by itself
 
 
 def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET, open_web: OpenWeb = no_web) -> None:
@@ -53,9 +51,11 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET,
         where = config.journal()
         memory = Memory(where, say) if where else None
         station = _station(say, report, driver, memory)
+        station.trace(say)
         office = Office(station, memory, say)
         web = _opened(open_web, office.premises(str(address)), report)
-        ending = _Ending()
+        ending = Ending(say)
+        ending.listen()
         clients = station.engine.clients
         clients.driver = station.driver
         clients.on_shutdown = ending.ask
@@ -78,21 +78,26 @@ def serve(say: Callable[[str], None], driver: str = "", wanted: Wanted = AS_SET,
             ending.until(lambda: not station.engine.is_busy, grace)
         finally:
             address.unlink(missing_ok=True)
-            if entrance is not None:
-                entrance.shut()
             if web is not None:
                 web.shut()
-            with station.turn:
-                station.engine.fall_silent()
-            if memory is not None:
-                memory.flush()  # large values that it names lie in the station's folder
-            station.close(0.5)
-            office.close()
-            if entrance is not None:
-                entrance.close()
-            if memory is not None:
-                memory.close()
-        say("ended")
+            _close(ending, station, office, entrance, memory)
+        ending.finish()
+
+
+def _close(ending: Ending, station: Station, office: Office, entrance: Entrance | None, memory: Memory | None) -> None:
+    """In this order: large values that the journal names lie in the station's folder."""
+    if entrance is not None:
+        entrance.shut()
+    with station.turn:
+        station.engine.fall_silent()
+    if memory is not None:
+        ending.step("writing the journal", memory.flush, 0.4)
+    ending.step("stopping replicas", lambda _: station.close(STOP_GRACE), 0.7)
+    ending.step("closing the desk and the archive", lambda _: office.close(), 0.5)
+    if entrance is not None:
+        ending.step("closing connections of other hosts", lambda _: entrance.close(), 0.5)
+    if memory is not None:
+        ending.step("closing the journal", memory.close)
 
 
 def _opened(open_web: OpenWeb, premises: Premises, say: Report) -> Web | None:
@@ -171,7 +176,7 @@ def at(endpoint: str, report: Report = lambda line: None, on_log: OnLog = lambda
 def stop(service: RemoteHost, grace: float) -> bool:
     """End a service: what runs has ``grace`` seconds. False: it has not ended."""
     service.shut_down(grace)
-    end = time.monotonic() + grace + START_SECONDS
+    end = time.monotonic() + grace + REST + _LATER
     while not service.is_gone and time.monotonic() < end:
         time.sleep(_LOOK)
     with contextlib.suppress(TimeoutError):
@@ -187,37 +192,6 @@ def _entrance(wanted: Wanted, say: Callable[[str], None]) -> Entrance | None:
 
 def log_path() -> Path:
     return config.state_folder() / "service.log"
-
-
-class _Ending:
-    """Waits, in the main thread, for whatever ends a service; a second signal does not wait for anything."""
-
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._again = threading.Event()
-        self._grace = GRACE
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._signalled)
-
-    def ask(self, grace: float) -> None:
-        """By a client."""
-        self._grace = grace
-        self._asked.set()
-
-    def wait(self) -> float:
-        """The grace, in seconds."""
-        self._asked.wait()
-        return self._grace
-
-    def until(self, done: Callable[[], bool], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not done() and not self._again.is_set() and time.monotonic() < end:
-            self._again.wait(_LOOK)
-
-    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
-        if self._asked.is_set():
-            self._again.set()
-        self._asked.set()
 
 
 @contextlib.contextmanager

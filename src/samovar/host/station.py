@@ -19,6 +19,7 @@ from samovar.engine.keeper import Keeper
 from samovar.engine.succession import Succession
 from samovar.engine.turn import Turn
 from samovar.host.places import Places
+from samovar.host.tracing import Tracing, open_tracing
 from samovar.ports import Report
 
 ADOPTION_SECONDS = 3.0
@@ -55,7 +56,15 @@ class Station:
         self._keeper = Keeper(opened, self.helm.loop, self.turn, report, places.register)
         bounds = Bounds(settings.lease, settings.max_queued)
         self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
+        self._tracing: Tracing | None = None
+        self.engine.crew.patience = settings.loop_patience
+        self.helm.on_tick = self.engine.figures.ticked
         self.helm.start(self.engine)
+
+    def trace(self, say: Report) -> None:
+        """Export spans, if this process is told where to."""
+        with self.turn:
+            self._tracing = open_tracing(self.engine, say)
 
     @property
     def is_closed(self) -> bool:
@@ -99,6 +108,8 @@ class Station:
         asyncio.run_coroutine_threadsafe(stopping, self.helm.loop).result(grace + _CLOSE_LIMIT)
         self.helm.close()
         self.engine.hub.close()
+        if self._tracing is not None:
+            self._tracing.close()
         self._places.remove()
 
     def _settle(self, grace: float) -> None:

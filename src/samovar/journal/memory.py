@@ -22,8 +22,6 @@ from samovar.entries import (
     Keep,
     Page,
     PoolEvent,
-    PoolOpened,
-    PoolQuery,
     RunEnded,
     RunQuery,
     RunStarted,
@@ -52,7 +50,6 @@ class _Tables:
         self.settled: dict[str, dict[str, tuple[int, Settled]]] = {}  # by run, by action
         self.attempts: dict[str, dict[tuple[str, int], tuple[int, AttemptEnded]]] = {}
         self.events: dict[int, PoolEvent] = {}
-        self.pools: dict[str, tuple[int, PoolOpened]] = {}
         self.garbage: set[str] = set()
         self._rows = 0
         self._write: dict[type[Any], Callable[[Any], _Undo]] = {
@@ -61,7 +58,6 @@ class _Tables:
             Settled: self._action_settled,
             AttemptEnded: self._attempt_ended,
             PoolEvent: self._pool_event,
-            PoolOpened: self._pool_opened,
         }
 
     def commit(self, group: Sequence[Entry], number: int) -> None:
@@ -126,15 +122,6 @@ class _Tables:
 
     def _pool_event(self, entry: PoolEvent) -> _Undo:
         return self._add(self.events, self._number(), entry)
-
-    def _pool_opened(self, entry: PoolOpened) -> _Undo:
-        known = self.pools.get(entry.pool)
-        if known is not None and known[1].at > entry.at:
-            return lambda: None
-        self.pools[entry.pool] = (self._number(), entry)
-        if known is None:
-            return partial(self.pools.pop, entry.pool)
-        return partial(self.pools.__setitem__, entry.pool, known)
 
 
 class MemoryJournal:
@@ -204,11 +191,6 @@ class MemoryJournal:
                         if query.action in ("", attempt.action)
                     ),
                 )
-            if isinstance(query, PoolQuery):
-                opened = tables.pools.values()
-                return _page(
-                    query, ((pool.at, number, pool) for number, pool in opened if query.pool in ("", pool.pool))
-                )
             return _page(
                 query,
                 (
@@ -231,10 +213,6 @@ class MemoryJournal:
             for at, (number, event) in enumerate(list(tables.events.items())):
                 if event.at < horizon or at < surplus:
                     del tables.events[number]
-            heard = {event.pool for event in tables.events.values()}
-            for name, (_, pool) in list(tables.pools.items()):
-                if pool.at < horizon and name not in heard:
-                    del tables.pools[name]
             after = tables.referred()
             tables.garbage |= before - after
             tables.garbage -= set(swept)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from samovar.entries import Entry, Health, PoolEvent, PoolOpened, RunEnded, RunStarted
+from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
 GATHER, GATHER_BUSY = 0.05, 0.1  # seconds in which a group gathers: each commit takes the interpreter from the engine
@@ -275,8 +275,6 @@ def told(entry: Entry) -> str:
     """An entry for people; never its payloads."""
     if isinstance(entry, PoolEvent):
         return f"the event '{entry.change}' of pool {entry.pool}"
-    if isinstance(entry, PoolOpened):
-        return f"the opening of pool {entry.pool}"
     if isinstance(entry, RunStarted | RunEnded):
         return f"the {'start' if isinstance(entry, RunStarted) else 'end'} of run {entry.run}"
     return f"action {entry.action} of run {entry.run}"

@@ -6,11 +6,13 @@ import asyncio
 import importlib
 import sys
 import traceback
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from samovar import errors
+from samovar import errors, traceparent
 from samovar.runtime import capture
+from samovar.runtime.descriptors import Descriptors
 from samovar.runtime.link import Link
 from samovar.runtime.threads import Threads
 from samovar.sdk import bundle
@@ -18,6 +20,9 @@ from samovar.sdk.context import current
 from samovar.sdk.controller import Execution
 from samovar.sdk.task import Task
 from samovar.wire import frames, payload
+
+SHARED = -1
+"""In place of an epoch: several executions were at work, and any of them may have written it."""
 
 
 class Calls:
@@ -29,13 +34,22 @@ class Calls:
         self._threads = Threads()
         self._tasks: dict[tuple[str, str], Task[Any, Any]] = {}
         self._running: dict[int, asyncio.Task[None] | None] = {}  # by epoch; None: in a thread
+        self.descriptors: Descriptors | None = None  # where they can be read
 
     def alone(self) -> int:
-        """The epoch of the only execution, 0 when there are none or several."""
-        return next(iter(self._running)) if len(self._running) == 1 else 0
+        """The epoch of the only execution that is at work; 0: there is none; ``SHARED``: there are several.
+
+        One that waits for what it has called is not at work, where another is.
+        """
+        running = set(self._running.copy())
+        if len(running) > 1:
+            running = running - self._link.callers() or running
+        return SHARED if len(running) > 1 else next(iter(running), 0)
 
     def run(self, frame: frames.Run) -> None:
         epoch = frame.epoch
+        if self._running and self.descriptors is not None:
+            self.descriptors.look()  # what was written before may still have one author
         if self._link.estate is not None:
             self._link.estate.runs[epoch] = frame
         execution = Execution(self._link, epoch, frame.run, frame.action, frame.task, frame.attempt, frame.context)
@@ -79,29 +93,36 @@ class Calls:
         return found
 
     async def _run_async(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
+        began = perf_counter()
         current.set(execution)
+        if frame.trace:
+            traceparent.enter(frame.trace)
         try:
             inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
             value = await task.fn(**inputs)
-            done = self._done(task, frame, value)
+            done = self._done(task, frame, value, began)
         except BaseException as error:
-            done = frames.Failed(frame.epoch, self._failure(error))
+            done = frames.Failed(frame.epoch, self._failure(error), _since(began))
         self._end(execution, done)
         if frame.blobs:
             self._link.flush()  # now: giving back the memory of large inputs takes a while
 
     def _run_sync(self, task: Task[Any, Any], frame: frames.Run, execution: Execution) -> None:
+        began = perf_counter()
         token = current.set(execution)
+        leave = traceparent.enter(frame.trace) if frame.trace else None
         try:
             inputs = payload.decode(frame.body, frame.blobs, self._link.blobs, consume=False)
-            done = self._done(task, frame, task.fn(**inputs))
+            done = self._done(task, frame, task.fn(**inputs), began)
         except BaseException as error:
-            done = frames.Failed(frame.epoch, self._failure(error))
+            done = frames.Failed(frame.epoch, self._failure(error), _since(began))
         finally:
             current.reset(token)
+            if leave is not None:
+                leave()
         self._end(execution, done)
 
-    def _done(self, task: Task[Any, Any], frame: frames.Run, value: Any) -> frames.Done | frames.Failed:
+    def _done(self, task: Task[Any, Any], frame: frames.Run, value: Any, began: float) -> frames.Done | frames.Failed:
         task.check_output(value)
         try:
             body, blobs = payload.encode(
@@ -113,19 +134,24 @@ class Calls:
             raise errors.RuntimeDataValidationError(
                 f"the result of task '{frame.task}' ({type(value).__name__}) cannot be pickled: {error}"
             ) from error
-        return frames.Done(frame.epoch, body, blobs)
+        return frames.Done(frame.epoch, body, blobs, perf_counter() - began)
 
     def _end(self, execution: Execution, done: Any) -> None:
         if execution.extra:
             capture.finish(execution, self.write)
+        if self.descriptors is not None:
+            self.descriptors.look(ends=True)
         if execution.traces is not None:
             self._link.past.pop(execution.epoch, None)
         self._running.pop(execution.epoch, None)
         self._link.send(done)
 
     def write(self, epoch: int, stream: str, text: str) -> None:
-        if not self._link.is_full:
-            self._link.send(frames.Log(epoch, stream, text))
+        if self._link.is_full:
+            return
+        if epoch == SHARED:
+            epoch, stream = 0, frames.SHARED_STREAM
+        self._link.send(frames.Log(epoch, stream, text))
 
     def _failure(self, error: BaseException) -> Any:
         trace = user_frames(error.__traceback__)
@@ -134,6 +160,10 @@ class Calls:
         if isinstance(error, MemoryError):
             error = _out_of_memory(error)
         return payload.failure_of(error, text, self._link.replica)
+
+
+def _since(began: float) -> float:
+    return perf_counter() - began
 
 
 def _out_of_memory(error: MemoryError) -> BaseException:

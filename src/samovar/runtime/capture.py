@@ -1,7 +1,8 @@
 """What a task prints is sent to the engine under the task's name, also when tasks interleave.
 
 ``sys.stdout`` and ``sys.stderr`` are replaced before the user's code is imported, so ``print``, ``logging`` and
-``warnings`` all pass here. Whole lines are sent; the rest of a line waits for its end or for the end of the task.
+``warnings`` all pass here. Whole lines are sent; the rest of a line waits for its end or for the end of the task. What
+is written past them is seen by ``descriptors``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Write = Callable[[int, str, str], None]  # epoch, stream, text
 
 
 class Stream(io.TextIOBase):
-    """Text of the current execution; outside of any, text of ``alone()``: the epoch of the only execution, or 0."""
+    """Text of the current execution; outside of any, as in a thread that a task has started, text of ``alone()``."""
 
     def __init__(self, name: str, real: TextIO, write: Write, alone: Callable[[], int]) -> None:
         self._stream = name

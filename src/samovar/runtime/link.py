@@ -80,6 +80,7 @@ class Link:
         self.attach: Callable[[int], None] = lambda fd: None  # let the loop read this descriptor
         self.detach: Callable[[], None] = lambda: None  # let it read none
         self.outlive = 0.0  # seconds in which a next engine may come
+        self.patience = 1.0  # seconds that a turn of the loop may take
         self.estate: Estate | None = None  # where one may
         self.is_away = False  # there is no engine: what is sent waits
         self._token = token
@@ -103,6 +104,7 @@ class Link:
         self.blobs = Blobs(welcome.blobs)
         self.keeps_traces = welcome.keeps_traces
         self.outlive = welcome.outlive
+        self.patience = welcome.patience
         if self.outlive and self.estate is None:
             self.estate = Estate()
 
@@ -395,6 +397,10 @@ class Link:
                 self.blobs.remove(submit.blobs)
             else:
                 self.send(submit)
+
+    def callers(self) -> set[int]:
+        """Epochs of executions that wait for what they have called."""
+        return {waiting.caller for waiting in self._calls.copy().values()}
 
     def withdraw(self, call: int) -> None:
         if call in self._calls:  # its answer, should it cross this frame, finds a future that is done

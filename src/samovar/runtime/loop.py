@@ -10,6 +10,7 @@ import contextlib
 import select
 import selectors
 from collections.abc import Callable
+from time import monotonic
 
 Events = list[tuple[selectors.SelectorKey, int]]
 
@@ -22,6 +23,8 @@ class LinkSelector(selectors.EpollSelector):
         self._link = fd
         self._readable = readable
         self._before_wait = before_wait
+        self.turn_began = 0.0
+        """Since when the loop has not waited, by the monotonic clock; 0.0 while it does. Another thread may read it."""
         self._both = select.epoll()  # the socket, and all that the loop itself waits for
         self._both.register(fd, select.EPOLLIN)
         self._both.register(self.fileno(), select.EPOLLIN)
@@ -39,7 +42,10 @@ class LinkSelector(selectors.EpollSelector):
     def select(self, timeout: float | None = None) -> Events:
         self._before_wait()
         events: Events = []
-        for fd, _ in self._both.poll(-1 if timeout is None else max(timeout, 0), 2):
+        self.turn_began = 0.0
+        ready = self._both.poll(-1 if timeout is None else max(timeout, 0), 2)
+        self.turn_began = monotonic()
+        for fd, _ in ready:
             if fd == self._link:
                 self._readable()
             else:

@@ -1,7 +1,7 @@
 """A replica from its first instruction to its last: connect, say hello, import the user's code, serve.
 
-Two threads stand beside the loop, so that a task that blocks it cannot hide anything: one beats, one sees the engine's
-end (``guard``).
+Two threads stand beside the loop, so that a task that blocks it cannot hide anything: one beats and looks (``watch``),
+one sees the engine's end (``guard``).
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from typing import Any
 
 from samovar import collector
 from samovar.model import Bundle, Failure
-from samovar.runtime import capture, guard
+from samovar.runtime import capture, descriptors, guard
 from samovar.runtime.call import Calls, user_frames
 from samovar.runtime.link import Link
 from samovar.runtime.loop import LinkSelector
+from samovar.runtime.watch import Watch
 from samovar.sdk import alias, bundle
 from samovar.wire import frames
-
-BEAT = 1.0  # seconds
 
 
 def main() -> None:
@@ -43,10 +42,12 @@ def main() -> None:
     threading.Thread(target=guard.watch, args=(link, address), name="samovar-guard", daemon=True).start()
     calls = Calls(link, loop)
     capture.install(calls.write, calls.alone)
+    calls.descriptors = descriptors.of_this_process(lambda text: calls.write(calls.alone(), "output", text))
     alias.install()
     early = _welcome(link)
     sock.setblocking(False)  # the first; one to a later engine never blocks
-    _serve(loop, link, calls, early)
+    watch = Watch(link, selector, calls.descriptors)
+    _serve(loop, link, calls, early, watch)
 
 
 def _welcome(link: Link) -> list[Any]:
@@ -98,7 +99,7 @@ def load(code: Bundle) -> None:
         importlib.import_module(name)
 
 
-def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: list[Any]) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: list[Any], watch: Watch) -> None:
     link.handlers = {
         frames.Run: calls.run,
         frames.Answer: link.answered,
@@ -110,32 +111,6 @@ def _serve(loop: asyncio.AbstractEventLoop, link: Link, calls: Calls, early: lis
         loop.call_soon(link.handlers[type(frame)], frame)
     loop.add_signal_handler(signal.SIGTERM, loop.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which then stops its replicas in order
-    threading.Thread(target=_Pulse(loop, link).beat, name="samovar-beat", daemon=True).start()
+    threading.Thread(target=watch.run, name="samovar-watch", daemon=True).start()
     loop.run_forever()
     link.flush()
-
-
-class _Pulse:
-    """Beats; ``lag`` grows while the loop does not answer."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link) -> None:
-        self._loop = loop
-        self._link = link
-        self._answered = time.monotonic()
-        loop.call_soon(self._answer)
-
-    def _answer(self) -> None:
-        self._answered = time.monotonic()
-        self._loop.call_later(BEAT, self._answer)
-
-    def beat(self) -> None:
-        while True:
-            time.sleep(BEAT)
-            lag = max(0.0, time.monotonic() - self._answered - BEAT)
-            if not self._link.is_away:
-                self._link.send(frames.Beat(_rss(), lag))
-
-
-def _rss() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -23,12 +23,12 @@ from samovar.web.feed import Standing
 from samovar.web.guard import is_file
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem
-from samovar.web.routes import logs, pools, runs, service, timeline
+from samovar.web.routes import logs, metrics, pools, runs, service, timeline
 from samovar.web.routes.base import House, Segments
 
 STATIC = Path(__file__).parent / "static"
 
-ROUTERS = [service.router, timeline.router, pools.router, logs.router, runs.router]
+ROUTERS = [service.router, metrics.router, timeline.router, pools.router, logs.router, runs.router]
 """In the order in which they are asked."""
 
 

@@ -15,7 +15,6 @@ from samovar.entries import (
     Change,
     EventQuery,
     PoolEvent,
-    PoolQuery,
     Settled,
     StartQuery,
 )
@@ -140,8 +139,6 @@ class Details:
             return spans.Pool(moved, settings.concurrency, settings.max_replicas)
         if self._look.journal is None or not pool:
             return spans.Pool()
-        opened = self._look.find(PoolQuery(pool=pool, limit=1)).items
-        settings = opened[0].environment.settings if opened else settings
         lives = lives_of(self._look.find(EventQuery(pool=pool, limit=EVENTS)).items[::-1])
         return spans.Pool(lives, settings.concurrency, settings.max_replicas)
 

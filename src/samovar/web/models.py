@@ -75,6 +75,15 @@ class Counts(BaseModel):
     draining: int
 
 
+class Blockage(BaseModel):
+    """A task keeps the event loop of its replica from turning."""
+
+    task: str  # "" where it is code that no task has started
+    label: str  # of the action
+    seconds: float  # so far
+    stack: str
+
+
 class Replica(BaseModel):
     name: str
     pool: str
@@ -89,6 +98,7 @@ class Replica(BaseModel):
     rss: int
     cpu: float | None  # the part of one core that it used in the last second
     lag: float  # seconds for which its event loop has not answered
+    blockage: Blockage | None = None
     runs: list[str]
     started_at: float
 

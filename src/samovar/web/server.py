@@ -30,7 +30,7 @@ TRIED_PORTS = 100
 _BACKLOG = 128
 _SHUT_SECONDS = 1  # that answers which are under way have
 _JOIN_SECONDS = 4.0
-_PACKAGES = ("fastapi", "uvicorn")
+_PACKAGES = ("fastapi", "prometheus_client", "uvicorn")
 
 
 def opener(where: str) -> OpenWeb:

@@ -126,11 +126,12 @@ class Withdraw(_Frame, frozen=True, tag="withdraw"):
 
 
 class Done(_Frame, frozen=True, tag="done"):
-    """The execution returned."""
+    """The execution returned. ``ran``: the seconds that the task took, decoding and encoding included."""
 
     epoch: int
     body: bytes
     blobs: tuple[str, ...] = ()
+    ran: float = 0.0
 
 
 class Failed(_Frame, frozen=True, tag="failed"):
@@ -138,6 +139,7 @@ class Failed(_Frame, frozen=True, tag="failed"):
 
     epoch: int
     failure: Failure
+    ran: float = 0.0  # 0.0: it has not
 
 
 class Traced(_Frame, frozen=True, tag="traced"):
@@ -152,11 +154,18 @@ class Traced(_Frame, frozen=True, tag="traced"):
     failure: Failure | None = None
 
 
+SHARED_STREAM = "shared"
+"""Of text that any of several executions may have written."""
+
+ENGINE_STREAM = "samovar"
+"""Of what samovar itself says among a task's lines."""
+
+
 class Log(_Frame, frozen=True, tag="log"):
-    """Text that an execution wrote; epoch 0: written outside of any."""
+    """Text that an execution wrote; epoch 0: written outside of any, or it is not known by which."""
 
     epoch: int
-    stream: str  # "stdout" | "stderr"
+    stream: str  # "stdout" | "stderr" | "output", past Python | SHARED_STREAM
     text: str
 
 
@@ -167,6 +176,17 @@ class Beat(_Frame, frozen=True, tag="beat"):
     lag: float
 
 
+class Blocked(_Frame, frozen=True, tag="blocked"):
+    """The event loop has not turned for ``seconds``, and still does not. Told once, however long it goes on.
+
+    ``epoch``: whose code it runs; 0: nobody's. ``stack``: where that stands, as text.
+    """
+
+    epoch: int
+    seconds: float
+    stack: str
+
+
 # engine → replica
 
 
@@ -174,13 +194,15 @@ class Welcome(_Frame, frozen=True, tag="welcome"):
     """The handshake holds: this is the code to import. ``blobs`` is the folder where large values lie.
 
     ``keeps_traces``: traced calls are written down. ``outlive``: for how many seconds the replica is to look for the
-    next engine when this one has gone. 0: it ends.
+    next engine when this one has gone. 0: it ends. ``patience``: seconds that a turn of its event loop may take, from
+    which on it is ``Blocked``.
     """
 
     bundle: Bundle
     blobs: str
     keeps_traces: bool = False
     outlive: float = 0.0
+    patience: float = 1.0
 
 
 class Refuse(_Frame, frozen=True, tag="refuse"):
@@ -214,6 +236,7 @@ class Run(_Frame, frozen=True, tag="run"):
     context: dict[str, str] | None = None
     past: tuple[Past, ...] = ()
     origin: Origin | None = None  # where a journal is kept
+    trace: str = ""  # the span of this attempt, where the engine is traced
 
 
 class Committed(_Frame, frozen=True, tag="committed"):
@@ -278,6 +301,7 @@ class Start(_Frame, frozen=True, tag="start"):
     context: dict[str, str] | None = None
     cached: CacheCall | None = None
     caching: Caching = ""
+    trace: str = ""  # the span that it is started in, as ``samovar.traceparent`` has it
 
 
 class Prepare(_Frame, frozen=True, tag="prepare"):
@@ -503,7 +527,9 @@ class Controlled(_Frame, frozen=True, tag="controlled"):
     problem: str = ""
 
 
-FromReplica = Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat
+FromReplica = (
+    Hello | Holds | Told | Ready | Unfit | Declare | Submit | Withdraw | Done | Failed | Traced | Log | Beat | Blocked
+)
 FromEngine = Welcome | Refuse | Run | Cancel | Answer | SlowDown | Committed
 FromClient = (
     Join

@@ -1,8 +1,8 @@
-"""Kills the process that imports it at one step of the protocol. It is on PYTHONPATH of every process of a chaos test,
-so Python imports it before anything else.
+"""Kills its process at one step of the protocol. It is on PYTHONPATH of every replica of a chaos test, so Python
+imports it before anything else; other processes call ``arm`` when they are forked.
 
 ``CHAOS`` names the point: who, what happens, of which frame, the how manieth, and when. ``CHAOS_MARK`` is a file that
-the first who gets there makes, so only one dies of it, and whoever comes after it lives.
+the first who gets there makes and writes its process id to, so only one dies of it, and whoever comes after it lives.
 """
 
 import os
@@ -15,7 +15,7 @@ import time
 def _role() -> str:
     if "SAMOVAR_REPLICA" in os.environ:
         return "replica"
-    return "service" if "serve" in sys.orig_argv else "client"
+    return {"serve": "service", "attach": "watcher"}.get(sys.orig_argv[3], "client")
 
 
 class _Point:
@@ -34,9 +34,11 @@ class _Point:
             return False
         self.claimed = True
         try:
-            os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
+            fd = os.open(self.mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return False
+        os.write(fd, str(os.getpid()).encode())
+        os.close(fd)
         return True
 
 
@@ -92,7 +94,12 @@ def _arm_commits(point: _Point) -> None:
     SqlStore.commit = committing
 
 
-if os.environ.get("CHAOS"):
-    _point = _Point(os.environ["CHAOS"], os.environ["CHAOS_MARK"])
-    if _point.role == _role():
-        _arm_commits(_point) if _point.act == "commit" else _arm_frames(_point)
+def arm() -> None:
+    if os.environ.get("CHAOS"):
+        point = _Point(os.environ["CHAOS"], os.environ["CHAOS_MARK"])
+        if point.role == _role():
+            _arm_commits(point) if point.act == "commit" else _arm_frames(point)
+
+
+if "SAMOVAR_REPLICA" in os.environ:
+    arm()

@@ -14,15 +14,13 @@ from samovar.entries import (
     Change,
     EventQuery,
     Keep,
-    PoolOpened,
-    PoolQuery,
     RunQuery,
     RunSummary,
     StartQuery,
 )
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 from samovar.journal.writer import Room
-from samovar.model import Environment, Phase, PoolSettings, SecretSpec
+from samovar.model import Phase
 from tests.journal.makers import FAILURE, START, attempt, ended, event, settled, started
 
 from .worlds import SECONDS
@@ -41,10 +39,6 @@ def pages(journal, query):
         assert len(found) < 100
         found.append(journal.find(type(query)(**{**fields(query), "after": found[-1].next})))
     return [page.items for page in found]
-
-
-def opened(pool, at, **more):
-    return PoolOpened(pool, at, Environment(pool, **more))
 
 
 def fields(query):
@@ -130,17 +124,6 @@ def test_attempts_and_events_come_back(journal):
     assert (lost.change, lost.replica, lost.reason[:10]) == (Change.LOST, "shop@1-2", "was killed")
     assert journal.find(EventQuery(replica="shop@1-2")).items == [lost]
     assert len(journal.find(EventQuery(since=START + 1)).items) == 2
-
-
-def test_of_a_pool_that_is_opened_again_the_newest_counts(journal):
-    first, other = opened("p", START), opened("q", START + 1)
-    changed = opened("p", START + 2, settings=PoolSettings(max_replicas=9), secrets=(SecretSpec("KEY", "key"),))
-    write(journal, first, other)
-    assert journal.find(PoolQuery(pool="p")).items == [first]
-    write(journal, changed, opened("p", START + 1))
-    assert journal.find(PoolQuery()).items == [changed, other]
-    assert journal.find(PoolQuery(pool="p", until=START + 2)).items == []
-    assert pages(journal, PoolQuery(limit=1)) == [[changed], [other]]
 
 
 def test_what_an_action_has_called_comes_back_whole(journal):
@@ -425,14 +408,6 @@ def test_pruning_by_age(journal):
     assert [item.at for item in journal.find(EventQuery()).items] == [now - 10]
     journal.prune(Keep())
     assert {item.run for item in journal.find(RunQuery()).items} == {"new", "running"}
-
-
-def test_pruning_pools_by_age(journal):
-    now = time.time()
-    write(journal, opened("old", now - 100), opened("new", now - 10), opened("heard", now - 100))
-    write(journal, event(pool="heard", at=now - 10))
-    journal.prune(Keep(age=50))
-    assert {item.pool for item in journal.find(PoolQuery()).items} == {"new", "heard"}
 
 
 def test_pruning_events_by_count(journal):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, text, update
+from sqlalchemy import Connection, bindparam, update
 
-from samovar.entries import AttemptEnded, Entry, PoolEvent, PoolOpened, RunEnded, RunStarted, Settled
+from samovar.entries import AttemptEnded, Entry, PoolEvent, RunEnded, RunStarted, Settled
 from samovar.errors import JournalError
 from samovar.journal.sql import rows
 from samovar.journal.sql.dialects import Dialect
@@ -22,12 +22,6 @@ _END = (
     .values(phase=bindparam("phase"), ended=bindparam("ended"), actions=bindparam("actions"))
 )
 
-_POOL = text(
-    "INSERT INTO pools (pool, opened, environment) VALUES (:pool, :opened, :environment) "
-    "ON CONFLICT (pool) DO UPDATE SET opened = excluded.opened, environment = excluded.environment "
-    "WHERE excluded.opened >= pools.opened"
-)
-
 
 class Batch:
     """A group by tables. A run that begins and ends in one group is one row, written once."""
@@ -37,7 +31,6 @@ class Batch:
         self.attempts: list[Row] = []
         self.events: list[Row] = []
         self.blobs: list[Row] = []
-        self.pools: dict[str, PoolOpened] = {}
         self.started: dict[str, RunStarted] = {}
         self.ended: dict[str, RunEnded] = {}
         for entry in group:
@@ -54,10 +47,6 @@ class Batch:
                 self.attempts.append(rows.attempt_row(entry))
             elif type(entry) is PoolEvent:
                 self.events.append(rows.event_row(entry))
-            elif type(entry) is PoolOpened:
-                known = self.pools.get(entry.pool)
-                if known is None or known.at <= entry.at:
-                    self.pools[entry.pool] = entry
         self.runs = [
             rows.run_row(run, specs.pack(run.task), self.ended.pop(run.run, None)) for run in self.started.values()
         ]
@@ -73,8 +62,6 @@ class Batch:
         ):
             if many:
                 dialect.insert(connection, table, columns, many)
-        if self.pools:
-            connection.execute(_POOL, [rows.pool_row(pool) for pool in self.pools.values()])
         if self.ended:
             ends = [
                 {"of": end.run, "phase": end.phase.value, "ended": end.ended, "actions": end.actions}

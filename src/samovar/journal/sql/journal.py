@@ -15,7 +15,6 @@ from samovar.entries import (
     Health,
     Keep,
     Page,
-    PoolQuery,
     RunQuery,
     RunStarted,
     Settled,
@@ -24,7 +23,7 @@ from samovar.entries import (
 from samovar.journal import pages
 from samovar.journal.sql import rows, schema
 from samovar.journal.sql.dialects import dialect, translated, writing
-from samovar.journal.sql.schema import ACTIONS, ATTEMPTS, BLOBS, EVENTS, GARBAGE, POOLS, RUNS
+from samovar.journal.sql.schema import ACTIONS, ATTEMPTS, BLOBS, EVENTS, GARBAGE, RUNS
 from samovar.journal.sql.store import SqlStore
 from samovar.journal.sql.unsorted import Unsorted
 from samovar.journal.writer import Before, OnHealth, OnRefused, Room, Writer, nothing
@@ -70,7 +69,6 @@ _LISTINGS: dict[Any, _Listing] = {
         ATTEMPTS, ATTEMPTS.c.ended, ("number", *rows.ATTEMPT_COLUMNS), ("run", "action"), rows.attempt_of
     ),
     EventQuery: _Listing(EVENTS, EVENTS.c.at, ("number", *rows.EVENT_COLUMNS), ("pool", "replica"), rows.event_of),
-    PoolQuery: _Listing(POOLS, POOLS.c.opened, ("number", *rows.POOL_COLUMNS), ("pool",), rows.pool_of),
 }
 
 
@@ -166,8 +164,6 @@ class SqlJournal:
             self._delete_run(run)
         for old in _old_events(keep, now):
             self._delete(old, EVENTS)
-        if keep.age is not None:
-            self._delete(_old_pools(now - keep.age), POOLS)
         unwritten = set(found)
         for at in range(0, len(found), _PART):
             written = select(BLOBS.c.name).where(BLOBS.c.name.in_(found[at : at + _PART]))
@@ -242,12 +238,6 @@ def _outdated(keep: Keep, now: float) -> Iterator[ColumnElement[bool]]:
     if keep.runs is not None:
         ended = select(RUNS.c.number).where(RUNS.c.ended.is_not(None))
         yield RUNS.c.number.not_in(ended.order_by(RUNS.c.ended.desc(), RUNS.c.number.desc()).limit(keep.runs))
-
-
-def _old_pools(horizon: float) -> Select[Any]:
-    """Those of which nothing has been heard since."""
-    later = select(EVENTS.c.number).where(EVENTS.c.pool == POOLS.c.pool, EVENTS.c.at >= horizon).exists()
-    return select(POOLS.c.number).where(POOLS.c.opened < horizon, ~later)
 
 
 def _old_events(keep: Keep, now: float) -> Iterator[Select[Any]]:

@@ -14,14 +14,13 @@ from samovar.entries import (
     AttemptEnded,
     Change,
     PoolEvent,
-    PoolOpened,
     RunEnded,
     RunStarted,
     RunSummary,
     Settled,
 )
 from samovar.journal.pages import error_line, plain
-from samovar.model import RUNNING, Caching, Environment, Failure, Phase, TaskSpec
+from samovar.model import RUNNING, Caching, Failure, Phase, TaskSpec
 
 Row = tuple[Any, ...]
 
@@ -78,8 +77,6 @@ ACTION_COLUMNS = (
 ATTEMPT_COLUMNS = ("run", "action", "attempt", "replica", "cold", "started", "ended", "failure")
 
 EVENT_COLUMNS = ("pool", "at", "change", "replica", "replicas", "reason")
-
-POOL_COLUMNS = ("pool", "opened", "environment")
 
 BLOB_COLUMNS = ("name", "run")
 
@@ -165,10 +162,6 @@ def event_row(entry: PoolEvent) -> Row:
     return (entry.pool, entry.at, str(entry.change), entry.replica, entry.replicas, plain(entry.reason))
 
 
-def pool_row(entry: PoolOpened) -> dict[str, Any]:
-    return {"pool": entry.pool, "opened": entry.at, "environment": _encode(entry.environment)}
-
-
 # back
 
 
@@ -243,10 +236,6 @@ def attempt_of(row: Any) -> AttemptEnded:
 
 def event_of(row: Any) -> PoolEvent:
     return PoolEvent(row.pool, row.at, Change(row.change), row.replica, row.replicas, row.reason)
-
-
-def pool_of(row: Any) -> PoolOpened:
-    return PoolOpened(row.pool, row.opened, msgspec.msgpack.decode(row.environment, type=Environment))
 
 
 def _decode(packed: bytes | None, kind: type[T]) -> T | None:

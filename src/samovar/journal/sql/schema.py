@@ -96,16 +96,6 @@ EVENTS = Table(
     Column("reason", Text, nullable=False),
 )
 
-# What was opened last under the name of a pool, so that its replicas can be taken over.
-POOLS = Table(
-    "pools",
-    TABLES,
-    Column("number", BigInteger, primary_key=True),
-    Column("pool", Text, nullable=False),
-    Column("opened", Double, nullable=False),
-    Column("environment", LargeBinary, nullable=False),
-)
-
 # Groups of entries that are committed and in no other table yet.
 UNSORTED = Table(
     "unsorted",
@@ -180,6 +170,10 @@ MIGRATIONS = (
         number {number}, pool TEXT NOT NULL UNIQUE, opened {double} NOT NULL, environment {bytes} NOT NULL
     );
     CREATE INDEX pools_by_time ON pools (opened)
+    """,
+    # 4: they are known by the register of their replicas
+    """
+    DROP TABLE pools
     """,
 )
 

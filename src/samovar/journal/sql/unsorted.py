@@ -46,8 +46,19 @@ _Start: Any = msgspec.defstruct(
 )
 """A ``RunStarted`` that has the place of its task in place of the task: many calls are of one."""
 
+_Opened: Any = msgspec.defstruct(
+    "PoolOpened",
+    [("pool", str), ("at", float), ("environment", msgspec.Raw)],
+    frozen=True,
+    array_like=True,
+    tag=True,
+)
+"""What schema version 3 wrote down of pools, and may have left here. It has no place any more."""
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(GenericAlias(tuple, (list[bytes], GenericAlias(list, (_Start | Entry,))))).decode
+_decode = msgspec.msgpack.Decoder(
+    GenericAlias(tuple, (list[bytes], GenericAlias(list, (_Start | _Opened | Entry,))))
+).decode
 
 
 class Unsorted:

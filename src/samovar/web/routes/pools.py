@@ -147,5 +147,6 @@ def _pool_of(feed: Feed, pool: PoolStats, rows: list[ReplicaStats], at: float) -
 def _replica_fields(feed: Feed, replica: ReplicaStats, at: float) -> dict[str, Any]:
     named = ("name", "pool", "state", "slots", "active", "parked", "served", "age", "heard", "pid", "rss", "lag")
     fields = {name: getattr(replica, name) for name in named}
-    cpu = feed.cpu(replica.name)
+    cpu, blockage = feed.cpu(replica.name), replica.blockage
+    fields["blockage"] = models.Blockage(**blockage._asdict()) if blockage is not None else None
     return {**fields, "cpu": cpu, "runs": list(replica.runs), "started_at": at - replica.age}

@@ -1,0 +1,226 @@
+"""What it costs to be seen: ``python -m benchmarks.overhead [--calls N] [--rounds N]``.
+
+Four services are asked for the same in turns, by a client of its own each (``services``): one that nobody looks at and
+that writes nothing down; one with a journal; one that is watched as well, by an open page that streams and by a scrape
+of its metrics each second; and one that exports the spans of all actions besides, to a receiver on this machine. The
+figure is the best of all rounds, as the others measure the neighbours of this process. All of it, the page, the scrape
+and the receiver too, shares the machine's processors with what is measured. ``--shallow`` does a little, to see that it
+works.
+
+Then what the engine counts of each action, alone, and how long a scrape holds the turn of an engine with many queued
+actions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.server
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.engine.test_admission import TASK, Starter
+from tests.engine.test_clients import Talk
+
+from samovar.core.pools import Bounds
+from samovar.engine.figures import Ledgers
+from samovar.engine.turn import Turn
+from samovar.engine.work import Called, Run
+from samovar.host.remote import RemoteHost
+from samovar.web.metrics import metrics
+
+from . import services
+
+TARGET = 0.9
+"""Of the rate without."""
+
+_SCRAPE_EVERY = 1.0  # seconds
+
+
+class Compared(NamedTuple):
+    measure: str
+    seconds: dict[str, list[float]]  # a task, a round, by service
+
+    def ratio(self, name: str, to: str) -> float:
+        """Of the rates: 1 is no difference."""
+        return min(self.seconds[to]) / min(self.seconds[name])
+
+    def spread(self, name: str, to: str) -> tuple[float, float]:
+        """The same of single rounds, which stand side by side: the smallest and the largest quarter's edge."""
+        ratios = [before / after for before, after in zip(self.seconds[to], self.seconds[name], strict=True)]
+        if len(ratios) < 4:
+            return min(ratios), max(ratios)
+        low, _, high = statistics.quantiles(ratios, n=4)
+        return low, high
+
+
+class _Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[str]:
+    """Takes spans, and forgets them."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def watched(environment: dict[str, str]) -> Iterator[list[int]]:
+    """Somebody has its page open, and Prometheus scrapes it. Gives the bytes of both, in the end."""
+    host = RemoteHost(environment["SAMOVAR_ENDPOINT"], lambda _: None, lambda *_: None)
+    web = host.service.web
+    host.close()
+    closing = threading.Event()
+    taken = [0, 0]
+
+    def page() -> None:
+        with (
+            contextlib.suppress(OSError, urllib.error.URLError),
+            urllib.request.urlopen(f"{web}/api/v1/events") as lines,
+        ):
+            while not closing.is_set() and (line := lines.readline()):
+                taken[0] += len(line)
+
+    def scrape() -> None:
+        while not closing.wait(_SCRAPE_EVERY):
+            with (
+                contextlib.suppress(OSError, urllib.error.URLError),
+                urllib.request.urlopen(f"{web}/metrics") as answer,
+            ):
+                taken[1] += len(answer.read())
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (page, scrape)]
+    for thread in threads:
+        thread.start()
+    yield taken
+    closing.set()
+    if not all(taken):
+        raise SystemExit("benchmarks: nobody has seen anything of the service that was watched")
+
+
+def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
+    with contextlib.ExitStack() as stack:
+        seen = {"SAMOVAR_WEB": "127.0.0.1:0"}
+        traced = {**seen, "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(receiver())}
+        kinds: dict[str, dict[str, str]] = {"off": {}, "journal": {}, "watched": seen, "traced": traced}
+        clients: dict[str, Callable[[str], float]] = {}
+        for name, more in kinds.items():
+            journal = "none" if name == "off" else str(folder / f"{name}.db")
+            environment = stack.enter_context(services.service(folder / name, journal, **more))
+            if more:
+                stack.enter_context(watched(environment))
+            clients[name] = stack.enter_context(services.client(environment, calls))
+        found = [Compared(measure, {name: [] for name in kinds}) for measure in services.MEASURES]
+        for _ in range(rounds):
+            for compared in found:
+                for name, ask in clients.items():
+                    compared.seconds[name].append(ask(compared.measure))
+                    time.sleep(services.PAUSE)
+        return found
+
+
+def counted(rounds: int = 200_000) -> tuple[float, float]:
+    """Seconds of what an engine counts of an action, sorting it in included; and those of one look at the clock."""
+    ledgers = Ledgers()
+    ledgers.open("e@1", "e")
+    began = time.process_time()
+    for number in range(rounds):
+        figures = ledgers.of["e@1"]
+        figures.waited(0.25)
+        figures.cold += False
+        figures = ledgers.of["e@1"]
+        figures.ran(0.125)
+        figures.dispatched(0.0625)
+        figures.succeeded += 1
+        if not number % 500:
+            ledgers.ticked(0.001, 0.001)
+    counting = time.process_time() - began
+    began = time.process_time()
+    for _ in range(rounds):
+        time.monotonic()
+    return counting / rounds, (time.process_time() - began) / rounds
+
+
+class _Timed(Turn):
+    """How long it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._began = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = time.perf_counter() - self._began
+        super().__exit__(*error)
+
+
+def scraped(queued: int) -> tuple[float, float]:
+    """Seconds of the turn that a scrape takes, and of the scrape; the best of some."""
+    with tempfile.TemporaryDirectory() as folder:
+        talk = Talk(Path(folder), bounds=Bounds(max_queued=10**9))
+        starter = Starter()
+        for number in range(queued):
+            talk.engine.start(Called(TASK, b""), Run(f"r{number}", None, starter))
+        station: Any = type("Station", (), {"engine": talk.engine, "turn": _Timed(), "driver": "none"})()
+        held, whole = [], []
+        for _ in range(5):
+            began = time.perf_counter()
+            metrics(station, None)
+            whole.append(time.perf_counter() - began)
+            held.append(station.turn.seconds)
+        talk.engine.hub.close()
+    return min(held), min(whole)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=int, default=10_000, help="tasks of a round (default: 10000)")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--queued", type=int, default=1_000_000, help="actions of an engine that is scraped")
+    parser.add_argument("--shallow", action="store_true", help="a little of everything")
+    options = parser.parse_args()
+    calls, rounds, queued = (200, 1, 1000) if options.shallow else (options.calls, options.rounds, options.queued)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        for compared in compare(Path(folder), calls, rounds):
+            print(f"{compared.measure}, {calls:,} tiny tasks, best of {rounds}")
+            for name, to in (("off", "off"), ("journal", "off"), ("watched", "off"), ("traced", "off")):
+                best = min(compared.seconds[name]) * 1e6
+                low, high = compared.spread(name, to)
+                against = (
+                    "" if name in ("off", "journal") else f", {compared.ratio(name, 'journal'):.2f} of the journal's"
+                )
+                rate = f"{compared.ratio(name, to):.2f} of the rate off ({low:.2f}-{high:.2f}){against}"
+                print(f"  {name:<9}{best:>8.1f} µs a task   {rate}", flush=True)
+    counting, clock = counted()
+    print(f"what the engine counts of an action: {counting * 1e6:.2f} µs, {counting / clock:.1f} looks at the clock")
+    for number in (10, queued):
+        held, whole = scraped(number)
+        print(f"a scrape with {number:,} queued: the turn for {held * 1e3:.2f} ms, {whole * 1e3:.1f} ms in all")
+
+
+if __name__ == "__main__":
+    main()
