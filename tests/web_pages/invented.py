@@ -42,6 +42,7 @@ def replica(pool: str, number: int, state: str = "ready", slots: int = 4, active
         "lag": 0.0021 * number,
         "runs": [f"{RUN}/{TASKS[at % len(TASKS)]} {at}" for at in range(active)],
         "started_at": now - 3600.0 * number,
+        "blockage": None,
     }
 
 

@@ -246,3 +246,16 @@ def test_a_log_is_live_and_filtered(invented, visit):
     expect(page.locator(".line:visible").first).to_contain_text("warning: no language given")
     assert page.locator(".line:visible").count() == 4
     expect(page.locator(".line:visible").first.locator(".err")).to_have_text("err")
+
+
+def test_a_task_that_blocks_the_event_loop_is_named_with_its_stack(invented, visit):
+    stack = 'File "/home/ada/pages.py", line 7, in slow\n    time.sleep(60)'
+    found = {"task": "resize_image", "label": f"{facts.EVIL} 7", "seconds": 4.2, "stack": stack}
+    invented.world.pools[0]["rows"][0]["blockage"] = found
+    visitor = visit(invented.url)
+    page = visitor.open("pools")
+    expect(page.get_by_role("row", name=f"{POOL}-3.1")).to_contain_text("blocked for 4.2 s")
+    page.get_by_role("link", name=f"{POOL}-3.1").click()
+    expect(page.get_by_role("heading", level=2).first).to_have_text(f"{facts.EVIL} 7 blocks the event loop")
+    expect(page.get_by_role("region", name="Where it is")).to_contain_text("time.sleep(60)")
+    visitor.check()

@@ -63,7 +63,7 @@ def test_a_check_sees_what_is_wrong(invented, visit):
             const made = document.createElement(tag);
             made.textContent = text;
             Object.assign(made.style, style);
-            document.querySelector("main").append(made);
+            document.body.append(made);
         };
         add("p", "pale", { color: "rgb(170 170 170)", background: "white" });
         add("button", "", {});

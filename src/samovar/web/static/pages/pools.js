@@ -91,7 +91,7 @@ export function replicaTable(caption, rows) {
         "tr",
         { key: one.name },
         h("th", { scope: "row" }, link(links.replica(one.name), one.name)),
-        cell([slots(one), one.state === "ready" ? null : h("span", { class: "small" }, ` ${one.state}`)]),
+        cell([slots(one), one.state === "ready" ? null : h("span", { class: "small" }, ` ${one.state}`), one.blockage ? h("span", { class: "small failed-text" }, ` blocked for ${duration(one.blockage.seconds)}`) : null]),
         cell(one.runs?.length ? one.runs.join(", ") : "–", "wide cut", { title: one.runs?.join(", ") ?? "" }),
         cell(count(one.served), "num"),
         cell(duration(one.age), "num"),

@@ -38,6 +38,7 @@ export class ReplicaPage {
     return [
       head({ crumbs: [["#/pools", "Pools"], [links.pool(one.pool), one.pool]], title: one.name, badge: state(this.isGone ? "ended" : one.state) }),
       isGone,
+      one.blockage && !this.isGone ? blocked(one.blockage) : null,
       h(
         "dl",
         { class: "figures" },
@@ -72,4 +73,15 @@ export class ReplicaPage {
       lines.length ? h("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Log of the replica" }, text) : h("p", { class: "quiet-line" }, "Nothing. What tasks write is on the pages of their actions and runs."),
     );
   }
+}
+
+/** A task that keeps the event loop from turning: which, for how long, and where it is. */
+function blocked({ task, label, seconds, stack }) {
+  return h(
+    "section",
+    { class: "block failure", key: "blocked", "aria-labelledby": "h-blocked" },
+    h("h2", { id: "h-blocked" }, `${label || task || "Code that no task has started"} blocks the event loop`),
+    h("p", {}, `For ${duration(seconds)} by now nothing else on this replica has run. Await what takes long, or make it a sync task in an environment with concurrency 1.`),
+    stack ? h("pre", { class: "traceback", tabindex: "0", role: "region", "aria-label": "Where it is" }, stack) : null,
+  );
 }
