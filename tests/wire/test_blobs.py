@@ -50,6 +50,13 @@ def test_the_group_reads_a_blob_whatever_the_umask(blobs: Blobs) -> None:
     assert stat.S_IMODE(os.stat(os.path.join(blobs.folder, name)).st_mode) == 0o640
 
 
+def test_what_nobody_will_read_is_removed_and_may_be_gone_before(blobs: Blobs) -> None:
+    first, second = blobs.write(memoryview(A)), blobs.write(memoryview(B))
+    blobs.remove((first,))
+    blobs.remove((first, second))
+    assert files(blobs) == {}
+
+
 def test_a_blob_that_is_not_consumed_stays(blobs: Blobs) -> None:
     name = blobs.write(memoryview(A))
     mapped = blobs.map(name, consume=False)
