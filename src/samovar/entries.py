@@ -83,6 +83,7 @@ class Settled(_Entry, frozen=True):
     cache_key: str = ""  # under which later calls find the result; "": it is not cached
     hit: str = ""  # RUN/ACTION whose result it has, without having run
     ran: float = 0.0  # seconds that the task itself took, without the way there and back; 0: not known
+    of_run: int = 0  # its number within the run, as the lines of its task have it; 0: it has none
 
     @property
     def size(self) -> int:
@@ -224,6 +225,7 @@ class ActionSummary(msgspec.Struct, frozen=True):
     replica: str
     cold: bool
     error: str
+    of_run: int = 0  # its number within the run; 0: it has none
 
     @property
     def is_cached(self) -> bool:

@@ -214,7 +214,8 @@ def test_actions_on_their_way_are_listed_before_those_that_have_ended(served: Ho
     assert len(served.json("get", "actions", "--pool", "tea@", "--since", "1h")) == 4
     assert served.json("get", "actions", "--replica", "elsewhere") == []
     rows = served.samovar("get", "actions", run).stdout.splitlines()
-    assert rows[0].split() == ["ACTION", "TASK", "PHASE", "WAITED", "RAN", "ATTEMPTS", "START", "REPLICA", "ERROR"]
+    columns = ["ACTION", "NUMBER", "TASK", "PHASE", "WAITED", "RAN", "ATTEMPTS", "START", "REPLICA", "ERROR"]
+    assert rows[0].split() == columns
     assert served.samovar("get", "actions").stdout.startswith("RUN ")
     served.go(0, 2)
     assert served.attach(run).stdout == "3\n"

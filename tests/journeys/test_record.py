@@ -57,6 +57,7 @@ def test_attempts_pools_and_reasons_are_written_down(tmp_path: Path) -> None:
     assert outcomes[raised.action].task == "record.fails_once"
     assert outcomes[raised.action].attempts == 2
     assert all(0 < one.ran < one.ended - (one.started or one.ended) for one in outcomes.values())
+    assert sorted(one.of_run for one in outcomes.values())[0] == 1
     assert str(home.path).encode() in outcomes[raised.action].inputs
     assert {outcomes[entry.action].task for entry in lost} == {"record.main"}  # what it had called went with it
     assert all("SIGKILL" in entry.failure.message for entry in lost)

@@ -83,7 +83,7 @@ def _actions(source: Source, wanted: Wanted) -> list[Fact]:
     if wanted.phase not in UNDERWAY and len(found) < wanted.limit:
         for ended in _settled(source, wanted):
             found.pop((ended.run, ended.action), None)
-            found[ended.run, ended.action] = msgspec.to_builtins(ended)
+            found[ended.run, ended.action] = _settled_fact(ended)
     return list(found.values())[: wanted.limit]
 
 
@@ -128,7 +128,14 @@ def _underway_fact(action: Underway) -> Fact:
         "replica": action.replica,
         "cold": action.cold,
         "error": "",
+        "number": action.of_run,
     }
+
+
+def _settled_fact(action: ActionSummary) -> Fact:
+    fact: Fact = msgspec.to_builtins(action)
+    fact["number"] = fact.pop("of_run")
+    return fact
 
 
 def pool_fact(pool: PoolStats) -> Fact:
@@ -206,6 +213,7 @@ RUN_COLUMNS = (
 ACTION_COLUMNS = (
     Column("RUN", _key("run")),
     Column("ACTION", _key("action")),
+    Column("NUMBER", lambda action: str(action["number"] or ""), is_number=True),
     Column("TASK", _key("task")),
     Column("PHASE", lambda action: word(action["phase"])),
     Column("WAITED", _waited, is_number=True),

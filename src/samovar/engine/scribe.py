@@ -189,6 +189,7 @@ class Scribe:
             result=body,
             result_blobs=blobs,
             failure=failure,
+            of_run=held.number,
         )
         self._settle(run, entry)
         return entry
@@ -279,6 +280,7 @@ class Scribe:
             work.cached.key if work.cached is not None and succeeded else "",
             hit.source if hit is not None else "",
             work.ran,
+            work.number,
         )
 
     def retried(self, work: Work, record: Record, failure: Failure) -> None:

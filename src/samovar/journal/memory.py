@@ -252,24 +252,7 @@ def _actions(tables: _Tables, query: ActionQuery) -> Iterator[tuple[float, int, 
             and query.task in ("", a.task)
             and query.replica in ("", a.replica)
         ):
-            yield a.ended, number, summary_of(a)
-
-
-def summary_of(a: Settled) -> ActionSummary:
-    return ActionSummary(
-        a.run,
-        a.action,
-        a.parent,
-        a.task,
-        a.phase,
-        a.queued,
-        a.ended,
-        a.started,
-        a.attempts,
-        a.replica,
-        a.cold,
-        pages.error_line(a.failure) if a.failure else "",
-    )
+            yield a.ended, number, pages.summary_of(a)
 
 
 def _page(query: Any, rows: Iterable[tuple[float, int, Any]]) -> Page[Any]:

@@ -5,6 +5,7 @@ A list is sorted by a time and, within one, by a number that no two rows share.
 
 from __future__ import annotations
 
+from samovar.entries import ActionSummary, Settled
 from samovar.errors import JournalError
 from samovar.model import Failure
 
@@ -44,3 +45,22 @@ def error_line(failure: Failure) -> str:
 def plain(text: str) -> str:
     """Without what a database's text cannot hold: a user's message may have anything in it."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+def summary_of(entry: Settled) -> ActionSummary:
+    """As a list has it."""
+    return ActionSummary(
+        entry.run,
+        entry.action,
+        entry.parent,
+        entry.task,
+        entry.phase,
+        entry.queued,
+        entry.ended,
+        entry.started,
+        entry.attempts,
+        entry.replica,
+        entry.cold,
+        error_line(entry.failure) if entry.failure is not None else "",
+        entry.of_run,
+    )

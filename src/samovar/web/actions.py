@@ -170,7 +170,7 @@ def settled(one: ActionSummary) -> models.Action:
     return models.Action(
         run=one.run,
         id=one.action,
-        number=None,
+        number=one.of_run or None,
         parent=one.parent,
         task=one.task,
         phase=one.phase,

@@ -9,7 +9,6 @@ from samovar.engine.scribe import ROOT, TRACE
 from samovar.engine.survey import Closeup
 from samovar.engine.timeline import Bar, Life
 from samovar.entries import (
-    ActionSummary,
     AttemptEnded,
     AttemptQuery,
     Change,
@@ -18,7 +17,7 @@ from samovar.entries import (
     Settled,
     StartQuery,
 )
-from samovar.journal.pages import error_line
+from samovar.journal.pages import error_line, summary_of
 from samovar.model import Failure
 from samovar.web import actions, models, preview, spans
 from samovar.web.lookout import Lookout
@@ -55,23 +54,9 @@ class Details:
         return self._detail(about, seen.pool, closeup.retries, inputs=shown, result=None, failure=None)
 
     def _settled(self, entry: Settled) -> models.ActionDetail:
-        summary = ActionSummary(
-            entry.run,
-            entry.action,
-            entry.parent,
-            entry.task,
-            entry.phase,
-            entry.queued,
-            entry.ended,
-            entry.started,
-            entry.attempts,
-            entry.replica,
-            entry.cold,
-            error_line(entry.failure) if entry.failure is not None else "",
-        )
         inputs, retries = self._beginning(entry)
         return self._detail(
-            actions.settled(summary),
+            actions.settled(summary_of(entry)),
             pool_of(entry.replica),
             retries,
             inputs=inputs,

@@ -66,6 +66,8 @@ def test_an_outcome_comes_back_whole(journal):
         input_blobs=("b3",),
         failure=FAILURE,
         cache_key="k",
+        ran=2.5,
+        of_run=9,
     )
     least = settled("b", started=None, phase=Phase.ABORTED)
     write(journal, started(), whole, least)
@@ -138,11 +140,10 @@ def test_what_an_action_has_called_comes_back_whole(journal):
 
 
 def test_a_list_says_of_an_action_all_but_its_payloads(journal):
-    write(journal, started(), settled("a", phase=Phase.FAILED, failure=FAILURE, result=b"r"))
+    write(journal, started(), settled("a", phase=Phase.FAILED, failure=FAILURE, result=b"r", of_run=7))
+    times = (START, START + 5, START + 1)
     assert journal.find(ActionQuery()).items == [
-        ActionSummary(
-            "r", "a", "", "shop.sell", Phase.FAILED, START, START + 5, START + 1, 0, "", False, "ValueError: plain"
-        )
+        ActionSummary("r", "a", "", "shop.sell", Phase.FAILED, *times, 0, "", False, "ValueError: plain", 7)
     ]
 
 

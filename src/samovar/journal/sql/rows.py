@@ -73,6 +73,7 @@ ACTION_COLUMNS = (
     "detail",
     "cache_key",
     "ran",
+    "of_run",
 )
 
 ATTEMPT_COLUMNS = ("run", "action", "attempt", "replica", "cold", "started", "ended", "failure")
@@ -144,6 +145,7 @@ def action_row(entry: Settled) -> Row:
         detail,
         entry.cache_key or None,
         entry.ran or None,
+        entry.of_run,
     )
 
 
@@ -212,6 +214,7 @@ def settled_of(row: Any) -> Settled:
         row.cache_key or "",
         detail.hit,
         row.ran or 0.0,
+        row.of_run or 0,
     )
 
 
@@ -229,6 +232,7 @@ def action_summary(row: Any) -> ActionSummary:
         row.replica,
         row.cold,
         row.error,
+        row.of_run or 0,
     )
 
 

@@ -69,6 +69,7 @@ ACTIONS = Table(
     Column("detail", LargeBinary),
     Column("cache_key", Text),
     Column("ran", Double),
+    Column("of_run", Integer),
 )
 
 ATTEMPTS = Table(
@@ -176,9 +177,10 @@ MIGRATIONS = (
     """
     DROP TABLE pools
     """,
-    # 5: where the time of an attempt went
+    # 5: where the time of an attempt went, and the number by which people know an action
     """
-    ALTER TABLE actions ADD COLUMN ran {double}
+    ALTER TABLE actions ADD COLUMN ran {double};
+    ALTER TABLE actions ADD COLUMN of_run INTEGER
     """,
 )
 
