@@ -43,10 +43,11 @@ def test_containers_of_a_service_that_is_killed(container_engine, tmp_path):
     before = container_engine.containers()
     service.send_signal(signal.SIGKILL)
     service.communicate(timeout=SECONDS)
-    client.communicate(timeout=SECONDS)
     service, _ = services.begin(tmp_path, **more)
     try:
-        until(lambda: has_ended(home))
+        _, said = client.communicate(timeout=SECONDS)
+        assert client.returncode == 0, said
+        assert has_ended(home)
         assert container_engine.containers() == before
         entries = settled(home)
         assert {entry.attempts for entry in entries} == {1}
