@@ -149,6 +149,7 @@ def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOp
 def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     """Run the task on the host of this process, show it, write its result; gives the exit status."""
     from samovar.host import open_host  # only here: the whole engine, which help and bad input do not need
+    from samovar.host.remote import RemoteHost
 
     context = dict(settings.context) if settings.context else None
 
@@ -160,8 +161,10 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
             endpoint=settings.endpoint,
             open_web=_web() if settings.web else None,
         )
-        if settings.web and not opened.web:
-            view.report("the service in use has no dashboard; it gets one with `samovar start --web HOST:PORT`")
+        if settings.web and not opened.web and isinstance(opened, RemoteHost):  # an engine of its own has said why
+            view.report(
+                "the service in use has no dashboard for this host; it gets one with `samovar start --web HOST:PORT`"
+            )
         return cast("Host", opened)
 
     def begin(host: Host) -> tuple[RunHandle, str]:
