@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 
@@ -15,6 +14,7 @@ from samovar.cli import table
 from samovar.errors import InitializationError, RuntimeSystemError
 from samovar.host import service
 from samovar.host.entrance import Wanted
+from samovar.host.log import Log
 from samovar.host.remote import RemoteHost
 
 NOT_RUNNING = 3
@@ -33,11 +33,7 @@ def serve(driver: str, web: str, entrance: dict[str, str]) -> None:
 
     wanted = Wanted(**entrance)
     with errors_are_messages():
-        service.serve(_say, driver, wanted, opener(config.web(web)))
-
-
-def _say(line: str) -> None:
-    print(f"samovar: {line}", file=sys.stderr, flush=True)
+        service.serve(Log(service.log_path()).say, driver, wanted, opener(config.web(web)))
 
 
 def start(driver: str, web: str, entrance: dict[str, str]) -> None:
