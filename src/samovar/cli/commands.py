@@ -96,6 +96,9 @@ def token(context: click.Context, name: str, expires: str, address: str, output:
 
     Whoever has a token can run code as the user of the service. On the other host the endpoint goes into the
     environment variable SAMOVAR_ENDPOINT, or into ~/.config/samovar/config.toml as endpoint = "...".
+
+    Where a service takes no clients of other hosts, but has its dashboard there, the token alone is printed: the
+    dashboard asks for it.
     """
     from samovar.cli import token as command
 
