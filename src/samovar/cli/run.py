@@ -149,7 +149,6 @@ def _run(context: click.Context, file: str, rest: Sequence[str], settings: RunOp
 def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
     """Run the task on the host of this process, show it, write its result; gives the exit status."""
     from samovar.host import open_host  # only here: the whole engine, which help and bad input do not need
-    from samovar.host.remote import RemoteHost
 
     context = dict(settings.context) if settings.context else None
 
@@ -161,7 +160,7 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
             endpoint=settings.endpoint,
             open_web=_web() if settings.web else None,
         )
-        if settings.web and not opened.web and isinstance(opened, RemoteHost):  # an engine of its own has said why
+        if settings.web and not opened.web and _is_a_service(opened):  # an engine of its own has said why
             view.report(
                 "the service in use has no dashboard for this host; it gets one with `samovar start --web HOST:PORT`"
             )
@@ -172,6 +171,12 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         return handle, task.name
 
     return follow(Following(open, begin, _interrupt), settings)
+
+
+def _is_a_service(host: object) -> bool:
+    from samovar.host.remote import RemoteHost  # only here, as above
+
+    return isinstance(host, RemoteHost)
 
 
 def _web() -> OpenWeb:
