@@ -395,5 +395,7 @@ def test_a_service_that_cannot_listen_does_not_start(hosts: Hosts) -> None:
         assert reason in started.stderr
     alone = hosts.user.samovar("start", "--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem")
     assert "go together" in alone.stderr
+    own = hosts.user.samovar("start", "--listen", "127.0.0.1:0", "--tls-cert", "own.pem", "--tls-key", "own.key")
+    assert f"{Path('own.pem').absolute()}, with the key" in own.stderr, "the service itself is in another folder"
     nowhere = hosts.user.samovar("start", "--tls-cert", "own.pem", "--tls-key", "own.key")
     assert (nowhere.returncode, "say with --listen where they come in" in nowhere.stderr) == (1, True)
