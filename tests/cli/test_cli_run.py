@@ -219,6 +219,9 @@ def test_a_file_named_like_a_module_of_the_standard_library(samovar: Any) -> Non
 
 def test_version_and_help(samovar: Any) -> None:
     assert samovar("--version").stdout.startswith("samovar ")
-    assert "run" in samovar("--help").stdout
     assert "FILE" in samovar("run", "--help").stdout
+    for group in ((), ("get",), ("pool",), ("token",), ("images",)):
+        listed = samovar(*group, "--help").stdout
+        assert "Commands:" in listed
+        assert "..." not in listed.partition("Commands:")[2], "what a command does is said whole"
     assert samovar("run").exit_code == 2

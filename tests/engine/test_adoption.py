@@ -216,7 +216,8 @@ def test_an_outcome_that_came_while_nobody_was_there_answers_the_call(world: Wor
     one.tells(root(), *one.asks(OLD))
     world.take_stock()
     assert one.hears(frames.Answer) == frames.Answer(1, b"out")
-    assert world.written()[leaf_id()].replica == TWO
+    entry = world.written()[leaf_id()]
+    assert (entry.replica, entry.of_run) == (TWO, 2), "it keeps its number, which its lines have"
 
 
 def test_an_answer_that_is_written_down_comes_from_there(world: World) -> None:

@@ -301,6 +301,15 @@ def test_lines_and_runs_are_read_when_no_service_runs(home: Home) -> None:
     assert list((home.path / "state" / "samovar" / "logs").rglob("*.gz"))
 
 
+def test_a_log_cannot_be_followed_while_its_service_is_away_and_says_so(home: Home) -> None:
+    process, _ = services.begin(home.path)
+    run = home.main(1)
+    services.kill(home.path, process)
+    followed = home.samovar("logs", "-f", run)
+    assert followed.returncode == 0
+    assert "no service runs, so no line follows; the run goes on when one does" in followed.stderr
+
+
 # by hand
 
 

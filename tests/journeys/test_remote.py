@@ -343,7 +343,8 @@ def test_who_is_not_let_in(hosts: Hosts) -> None:
 def test_the_command(hosts: Hosts) -> None:
     where = f"{hosts.where}#{hosts.where.fingerprint}"
     token = {"SAMOVAR_ACCESS_TOKEN": hosts.where.token, "SAMOVAR_ENDPOINT": "none"}
-    assert hosts.user.samovar("status", SAMOVAR_ENDPOINT="none").returncode == 3
+    unwanted = hosts.user.samovar("status", SAMOVAR_ENDPOINT="none")
+    assert (unwanted.returncode, "no service is in use" in unwanted.stdout) == (3, True)
     done = hosts.user.samovar("run", "--endpoint", where, str(hosts.user.script), "load", **token)
     assert done.stdout == "1\n", done.stderr
     status = json.loads(hosts.user.samovar("status", "--endpoint", where, "-o", "json", **token).stdout)
@@ -394,3 +395,7 @@ def test_a_service_that_cannot_listen_does_not_start(hosts: Hosts) -> None:
         assert reason in started.stderr
     alone = hosts.user.samovar("start", "--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem")
     assert "go together" in alone.stderr
+    own = hosts.user.samovar("start", "--listen", "127.0.0.1:0", "--tls-cert", "own.pem", "--tls-key", "own.key")
+    assert f"{Path('own.pem').absolute()}, with the key" in own.stderr, "the service itself is in another folder"
+    nowhere = hosts.user.samovar("start", "--tls-cert", "own.pem", "--tls-key", "own.key")
+    assert (nowhere.returncode, "say with --listen where they come in" in nowhere.stderr) == (1, True)

@@ -114,6 +114,8 @@ def test_start_status_stop(home: Home) -> None:
         assert again.stdout.startswith("runs already: process ")
         late = home.samovar("start", "--listen", "127.0.0.1:0")
         assert (late.returncode, "does not listen for other hosts" in late.stderr) == (1, True)
+        late = home.samovar("start", "--web", "127.0.0.1:0")
+        assert (late.returncode, "has no dashboard and cannot get one" in late.stderr) == (1, True)
         second = home.samovar("serve")
         assert second.returncode == 1
         assert "a service of this user runs already" in second.stderr

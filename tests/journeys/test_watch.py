@@ -45,7 +45,7 @@ def test_what_one_of_several_has_written_is_said_to_be_shared(seen: Seen, tmp_pa
     samovar.run(noisy.writes_beside, str(tmp_path / "go")).wait()
     shared = [(label, text) for label, stream, text in seen.logs if stream == "shared"]
     assert "".join(text for _, text in shared).split("\n")[:2] == ["shared by os.write", "shared to 2"]
-    assert all("noisy@" in label and "shared by" in label for label, _ in shared)
+    assert all("noisy@" in label and label.endswith(", shared") for label, _ in shared)
     assert not seen.text("output")
 
 

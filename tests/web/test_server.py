@@ -13,7 +13,7 @@ from samovar import config
 from samovar.errors import InitializationError
 from samovar.host.premises import Premises
 from samovar.web import app, server
-from samovar.web.server import NoPages, opener
+from samovar.web.server import NoPages, opener, why_none
 
 from .conftest import Station
 
@@ -106,6 +106,7 @@ def test_without_the_packages_it_says_how_to_get_them(premises, monkeypatch):
     pages = opener("")(premises, Said())
     assert isinstance(pages, NoPages)
     assert "pip install 'samovar[web]'" in pages.about
+    assert why_none() == pages.about, "the command that starts a service says the same"
     pages.shut()
 
 

@@ -105,7 +105,10 @@ def test_a_run_is_seen_while_a_replica_is_killed_and_after_a_restart(pages):
     again = pages.get(f"/runs/r1/actions/{retried[0]['id']}")
     assert again["result"] == near["result"]
     assert again["spans"][0]["start"] == near["spans"][0]["start"]
-    assert {line["text"] for line in pages.get("/runs/r1/logs")["lines"]} >= {f"work {n}" for n in range(6)}
+    lines = pages.get("/runs/r1/logs")["lines"]
+    assert {line["text"] for line in lines} >= {f"work {n}" for n in range(6)}
+    logged = pages.home.samovar("logs", "r1", "-f", "-o", "json").stdout
+    assert [json.loads(line) for line in logged.splitlines()] == lines, "the command and the page show the same"
 
 
 def test_a_service_ends_in_time_with_open_streams(pages):

@@ -96,6 +96,9 @@ def token(context: click.Context, name: str, expires: str, address: str, output:
 
     Whoever has a token can run code as the user of the service. On the other host the endpoint goes into the
     environment variable SAMOVAR_ENDPOINT, or into ~/.config/samovar/config.toml as endpoint = "...".
+
+    Where a service takes no clients of other hosts, but has its dashboard there, the token alone is printed: the
+    dashboard asks for it.
     """
     from samovar.cli import token as command
 
@@ -103,7 +106,7 @@ def token(context: click.Context, name: str, expires: str, address: str, output:
         command.make(name, expires, address, output)
 
 
-@token.command("list")
+@token.command("list", short_help="List the tokens by name.")
 @TEXT_OUTPUT
 def list_tokens(output: str) -> None:
     """List the tokens by name, with when they end; never the tokens themselves."""
@@ -112,7 +115,7 @@ def list_tokens(output: str) -> None:
     command.show(output)
 
 
-@token.command("revoke")
+@token.command("revoke", short_help="Revoke the token NAME.")
 @click.argument("name", metavar="NAME")
 def revoke_token(name: str) -> None:
     """Revoke the token NAME. A service that runs ends its connections at once; runs that it has started go on."""
@@ -148,7 +151,7 @@ def get() -> None:
     """
 
 
-@get.command("runs")
+@get.command("runs", short_help="List runs, the newest first.")
 @RUN_PHASE
 @TASK
 @SINCE
@@ -163,7 +166,7 @@ def get_runs(endpoint: str, output: str, watch: bool, phase: str | None, **wante
     command.runs(command.Wanted(phase=phase or "", **wanted), endpoint, output, watch)
 
 
-@get.command("actions")
+@get.command("actions", short_help="List the actions of RUN, or of all runs.")
 @click.argument("run", metavar="[RUN]", default="", shell_complete=complete_run)
 @ACTION_PHASE
 @TASK
@@ -184,7 +187,7 @@ def get_actions(endpoint: str, output: str, watch: bool, phase: str | None, **wa
     command.actions(command.Wanted(phase=phase or "", **wanted), endpoint, output, watch)
 
 
-@get.command("pools")
+@get.command("pools", short_help="List the pools of the service.")
 @OUTPUT
 @WATCH
 @ENDPOINT
@@ -199,7 +202,7 @@ def get_pools(endpoint: str, output: str, watch: bool) -> None:
     command.pools(endpoint, output, watch)
 
 
-@get.command("replicas")
+@get.command("replicas", short_help="List the replicas of the service.")
 @POOL
 @OUTPUT
 @WATCH
@@ -243,7 +246,7 @@ def logs(target: str, action: str, task: str, tail: int | None, endpoint: str, *
 @click.command("abort", short_help="Abort a run of the service, or one action of it.")
 @RUN
 @click.option("--action", default="", metavar="ACTION", help="Only this action: its id, or its number in the run.")
-@click.option("--reason", default="aborted by hand", show_default=True)
+@click.option("--reason", default="aborted by hand", show_default=True, help="What the record says of it.")
 @ENDPOINT
 def abort(run: str, action: str, reason: str, endpoint: str) -> None:
     """Abort RUN, whoever has started it, or one action of it, with everything below it.
@@ -263,7 +266,7 @@ def pool() -> None:
     """
 
 
-@pool.command("scale")
+@pool.command("scale", short_help="Set how many replicas POOL has.")
 @POOL_ARGUMENT
 @click.option("--replicas", required=True, metavar="MIN[,MAX]", help="How many replicas it has at least and at most.")
 @ENDPOINT
@@ -279,7 +282,7 @@ def scale(pool: str, replicas: str, endpoint: str) -> None:
     command.change(pool, "scale", endpoint, *command.range_of(replicas))
 
 
-@pool.command("drain")
+@pool.command("drain", short_help="Let POOL finish what it has, and end it.")
 @POOL_ARGUMENT
 @ENDPOINT
 def drain(pool: str, endpoint: str) -> None:
@@ -292,7 +295,7 @@ def drain(pool: str, endpoint: str) -> None:
     command.change(pool, "drain", endpoint)
 
 
-@pool.command("stop")
+@pool.command("stop", short_help="End the replicas of POOL now.")
 @POOL_ARGUMENT
 @ENDPOINT
 def stop_pool(pool: str, endpoint: str) -> None:

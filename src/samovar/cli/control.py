@@ -6,6 +6,7 @@ import re
 
 import click
 
+from samovar.cli.service import no_service
 from samovar.cli.source import opened
 from samovar.wire.frames import Verb
 
@@ -20,7 +21,7 @@ def abort(run: str, action: str, reason: str, endpoint: str) -> None:
     with opened(endpoint) as source:
         host = source.host
         if host is None:
-            raise click.ClickException("no service runs, and so no run that could be aborted")
+            raise click.ClickException(no_service(endpoint, ", and so no run that could be aborted"))
         number = 0
         if action:
             going = source.action(run, action)
@@ -39,7 +40,7 @@ def change(pool: str, verb: Verb, endpoint: str, low: int = 0, high: int = 0) ->
     with opened(endpoint) as source:
         host = source.host
         if host is None:
-            raise click.ClickException("no service runs, and so no pools; `samovar start` starts one")
+            raise click.ClickException(no_service(endpoint, ", and so no pools"))
         name = host.control(pool, verb, low, high)
     click.echo(DONE[verb].format(pool=name, low=low, high=high))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ import msgspec
 from samovar.cli.source import SEARCHED_RUNS, Source, opened
 from samovar.cli.table import INTERRUPTED
 from samovar.entries import RunQuery
+from samovar.errors import JournalError
 from samovar.host.lines import LogLine, LogQuery
 from samovar.wire.frames import ENGINE_STREAM, SHARED_STREAM
 
@@ -63,6 +65,9 @@ def _lines(source: Source, query: LogQuery, follow: bool) -> Iterator[LogLine]:
         query = msgspec.structs.replace(query, after=page.next, tail=None)
         if page.is_last:
             if is_over:
+                if follow and source.host is None and _is_unfinished(source, query.run):
+                    gone = "no service runs, so no line follows; the run goes on when one does: `samovar start`"
+                    click.echo(f"samovar: {gone}", err=True)
                 return
             sys.stdout.flush()
             time.sleep(PERIOD)
@@ -71,9 +76,14 @@ def _lines(source: Source, query: LogQuery, follow: bool) -> Iterator[LogLine]:
 def _goes_on(source: Source, run: str) -> bool:
     if source.host is None:
         return False
-    if any(True for _ in source.underway(run=run, limit=1)):
-        return True
-    return any(not found.phase.is_terminal for found in source.newest(RunQuery(run=run), 1))
+    return any(True for _ in source.underway(run=run, limit=1)) or _is_unfinished(source, run)
+
+
+def _is_unfinished(source: Source, run: str) -> bool:
+    """As far as it is written down."""
+    with contextlib.suppress(JournalError):
+        return any(not found.phase.is_terminal for found in source.newest(RunQuery(run=run), 1))
+    return False
 
 
 def _print(line: LogLine, shown: Shown) -> None:

@@ -36,7 +36,7 @@ def _version(context: click.Context, _param: click.Parameter, value: bool) -> No
     help="Show the version and exit.",
 )
 def cli() -> None:
-    """Run Flyte-style tasks on pools of warm processes."""
+    """Run Flyte-style tasks on pools of warm replicas: containers, or processes."""
 
 
 @cli.command(
@@ -149,7 +149,7 @@ def images() -> None:
     """
 
 
-@images.command("ls")
+@images.command("ls", short_help="List samovar's images.")
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="A table, or JSON."
 )
@@ -183,7 +183,7 @@ def remove_images(references: tuple[str, ...], force: bool) -> None:
     command.remove_images(references, force)
 
 
-@images.command("prune")
+@images.command("prune", short_help="Remove images that no container uses.")
 @click.option("-a", "--all", "bases", is_flag=True, help="Also the bases that images are made from.")
 def prune_images(bases: bool) -> None:
     """Remove samovar's images that no container uses, and what failed builds have left."""

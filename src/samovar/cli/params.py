@@ -5,6 +5,7 @@ Only click is imported here: what looks for names is imported when a shell asks.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
@@ -45,6 +46,11 @@ def _without_token(_context: click.Context, _param: click.Parameter, value: str)
     return value
 
 
+def _absolute(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    """A service in the background lives in another folder than the command that starts it."""
+    return os.path.abspath(value) if value else ""
+
+
 ENDPOINT = click.option(
     "--endpoint",
     default="",
@@ -74,9 +80,13 @@ WEB = click.option(
     "[default: SAMOVAR_WEB, the config file, 127.0.0.1:7870 or the next port that is free]",
 )
 TLS_CERT = click.option(
-    "--tls-cert", default="", metavar="FILE", help="The certificate, as PEM; else one is made once."
+    "--tls-cert",
+    default="",
+    metavar="FILE",
+    callback=_absolute,
+    help="The certificate of --listen, as PEM; else one is made once.",
 )
-TLS_KEY = click.option("--tls-key", default="", metavar="FILE", help="Its key, as PEM.")
+TLS_KEY = click.option("--tls-key", default="", metavar="FILE", callback=_absolute, help="Its key, as PEM.")
 OUTPUT = click.option(
     "-o",
     "--output",

@@ -160,8 +160,10 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
             endpoint=settings.endpoint,
             open_web=_web() if settings.web else None,
         )
-        if settings.web and not opened.web:
-            view.report("the service in use has no dashboard; it gets one with `samovar start --web HOST:PORT`")
+        if settings.web and not opened.web and _is_a_service(opened):  # an engine of its own has said why
+            view.report(
+                "the service in use has no dashboard for this host; it gets one with `samovar start --web HOST:PORT`"
+            )
         return cast("Host", opened)
 
     def begin(host: Host) -> tuple[RunHandle, str]:
@@ -169,6 +171,12 @@ def execute(task: Any, inputs: dict[str, Any], settings: RunOptions) -> int:
         return handle, task.name
 
     return follow(Following(open, begin, _interrupt), settings)
+
+
+def _is_a_service(host: object) -> bool:
+    from samovar.host.remote import RemoteHost  # only here, as above
+
+    return isinstance(host, RemoteHost)
 
 
 def _web() -> OpenWeb:

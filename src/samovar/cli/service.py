@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 
@@ -15,10 +14,18 @@ from samovar.cli import table
 from samovar.errors import InitializationError, RuntimeSystemError
 from samovar.host import service
 from samovar.host.entrance import Wanted
+from samovar.host.log import Log
 from samovar.host.remote import RemoteHost
 
 NOT_RUNNING = 3
 """Exit status of ``status`` where none runs, as for other services."""
+
+
+def no_service(endpoint: str, so: str = "") -> str:
+    """Why there is nothing to be asked, and so what; one may run all the same where none is wanted."""
+    if config.service_at(endpoint) == config.NO_ENDPOINT:
+        return f"no service is in use{so}: the endpoint is none, here or in SAMOVAR_ENDPOINT or the config file"
+    return f"no service runs{so}; `samovar start` starts one"
 
 
 def serve(driver: str, web: str, entrance: dict[str, str]) -> None:
@@ -26,11 +33,7 @@ def serve(driver: str, web: str, entrance: dict[str, str]) -> None:
 
     wanted = Wanted(**entrance)
     with errors_are_messages():
-        service.serve(_say, driver, wanted, opener(config.web(web)))
-
-
-def _say(line: str) -> None:
-    print(f"samovar: {line}", file=sys.stderr, flush=True)
+        service.serve(Log(service.log_path()).say, driver, wanted, opener(config.web(web)))
 
 
 def start(driver: str, web: str, entrance: dict[str, str]) -> None:
@@ -41,6 +44,7 @@ def start(driver: str, web: str, entrance: dict[str, str]) -> None:
             running = service.start(driver, wanted, web)
             click.echo(f"started: {_about(running)}; log {service.log_path()}")
             _say_where(running)
+            _say_what_is_missing(running, web)
         else:
             click.echo(f"runs already: {_about(running)}")
             _say_where(running)
@@ -48,6 +52,10 @@ def start(driver: str, web: str, entrance: dict[str, str]) -> None:
                 raise InitializationError(
                     "InitializationError",
                     "it does not listen for other hosts and cannot begin to: `samovar stop`, and start it again",
+                )
+            if web not in ("", config.NO_WEB) and not running.service.web:
+                raise InitializationError(
+                    "InitializationError", "it has no dashboard and cannot get one: `samovar stop`, and start it again"
                 )
         running.close()
 
@@ -72,7 +80,7 @@ def status(context: click.Context, output: str, endpoint: str) -> None:
     with errors_are_messages():
         running = service.at(endpoint)
         if running is None:
-            click.echo("{}" if output == "json" else "no service runs; `samovar start` starts one")
+            click.echo("{}" if output == "json" else no_service(endpoint))
             context.exit(NOT_RUNNING)
         facts = [get.pool_fact(pool) for pool in running.stats()]
         about = running.service
@@ -93,6 +101,14 @@ def status(context: click.Context, output: str, endpoint: str) -> None:
 def _say_where(running: RemoteHost) -> None:
     if running.service.web:
         click.echo(f"dashboard: {running.service.web}")
+
+
+def _say_what_is_missing(running: RemoteHost, web: str) -> None:
+    """Why a service that should have pages has none: its own words about it are in its log."""
+    from samovar.web.server import why_none  # only here, as above
+
+    if not running.service.web and config.web(web) != config.NO_WEB and (why := why_none()):
+        click.echo(why)
 
 
 def _about(running: RemoteHost) -> str:

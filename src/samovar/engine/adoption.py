@@ -367,6 +367,7 @@ class Adoption:
             record = self._scribe.recall(held, survivor.link.replica)
             record.parent = asked.record.parent if asked.record is not None else None
             asked.record = record
+            asked.number = held.number  # its lines have it
             self._engine.settle(asked, outcome)
             return True
         work = survivor.work

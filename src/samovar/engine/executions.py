@@ -190,7 +190,7 @@ class Executions:
 
     def _logged_by_some(self, link: Link, frame: frames.Log) -> None:
         """Each of the runs that may have written it has it once."""
-        label = f"{link.replica}, shared by {len(link.running)} executions"
+        label = f"{link.replica}, shared"
         for run in {work.run.name: work.run for work in link.running.values()}.values():
             run.starter.logged(label, frame.stream, frame.text)
             self._engine.logbook.put_shared(run.name, frame.stream, frame.text)

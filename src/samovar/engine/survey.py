@@ -251,7 +251,5 @@ def event_of(order: frames.Control, pool: str, settings: PoolSettings) -> Event:
         return StopPool(pool)
     low, high = order.min_replicas, order.max_replicas
     if not (0 <= low <= high and high >= 1):
-        raise ValueError(
-            f"{low} to {high} replicas: a pool may have 1 or more at most, and no more at least than at most"
-        )
+        raise ValueError(f"{low} to {high} replicas: MAX must be 1 or more, and MIN from 0 to MAX")
     return OpenPool(pool, msgspec.structs.replace(settings, min_replicas=low, max_replicas=high))

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from samovar import config, endpoint
+from samovar import config, endpoint, errors
 from samovar.engine.links import Link
 from samovar.host import certificate
 from samovar.host.gate import Gate
@@ -30,7 +30,13 @@ class Wanted(NamedTuple):
         """With the settings. InitializationError: one is wrong."""
         settings = config.load()
         named = self if self.tls_cert or self.tls_key else settings  # a pair is not taken apart
-        return Wanted(config.listening(self.listen) or settings.listen, named.tls_cert, named.tls_key)
+        listen = config.listening(self.listen) or settings.listen
+        if (self.tls_cert or self.tls_key) and not listen:
+            raise errors.InitializationError(
+                "InitializationError",
+                "a certificate is for clients of other hosts: say with --listen where they come in",
+            )
+        return Wanted(listen, named.tls_cert, named.tls_key)
 
     def options(self) -> list[str]:
         """The same for a command line."""

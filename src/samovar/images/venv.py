@@ -55,12 +55,13 @@ async def _build(home: Path, image: ImageSpec, wishes: Sequence[str], report: Re
     shutil.rmtree(home, ignore_errors=True)  # what a crash left behind
     uv = _find_uv()
     count = len(_packages(image))
+    packages = f"{count} package{'' if count == 1 else 's'}"
     python = image.python_version
     wanted = sys.executable if python in (None, own.python()) else str(python)
-    report(f"image: resolving Python {python or own.python()} and {count} packages")
+    report(f"image: resolving Python {python or own.python()} and {packages}")
     try:
         await _run([uv, "venv", "--python", wanted, str(home)], image)
-        report(f"image: installing {count} packages")
+        report(f"image: installing {packages}")
         install = [uv, "pip", "install", "--python", str(_python_of(home))]
         await _run(
             [*install, *own.pins()], image

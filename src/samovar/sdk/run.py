@@ -150,6 +150,7 @@ class Run:
 
     @property
     def url(self) -> str:
+        """Of the run's page; where no page can be reached ``samovar://runs/NAME``, which only names the run."""
         return str(getattr(self._handle, "url", "") or f"samovar://runs/{self.name}")
 
     @property

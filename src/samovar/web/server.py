@@ -38,10 +38,15 @@ def opener(where: str) -> OpenWeb:
     return no_web if where == config.NO_WEB else functools.partial(_open, where)
 
 
-def _open(where: str, premises: Premises, say: Report) -> Web:
+def why_none() -> str:
+    """What is missing for pages, as a line for people; "": nothing."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        return NoPages(f"no dashboard: {' and '.join(missing)} not installed; pip install 'samovar[web]'")
+    return f"no dashboard: {' and '.join(missing)} not installed; pip install 'samovar[web]'" if missing else ""
+
+
+def _open(where: str, premises: Premises, say: Report) -> Web:
+    if why := why_none():
+        return NoPages(why)
     listener = _listener(where)
     try:
         return Pages(listener, premises, say)
