@@ -15,7 +15,7 @@ from typing import Any
 
 import samovar
 from samovar import errors
-from samovar.engine.timeline import Bar, Strip, id_of, of_action
+from samovar.engine.timeline import Glance
 from samovar.entries import ActionQuery, Settled
 from samovar.host import archive, lines
 from samovar.host.lines import LogPage, LogQuery
@@ -98,22 +98,20 @@ class Lookout:
             environment = self.engine.environments.get(pool)
         return environment.settings if environment is not None else PoolSettings()
 
-    def strip(self, pool: str, limit: int, since: float | None = None) -> Strip | None:
-        """Its timeline; None: there is no such pool."""
+    def glance(self, pool: str) -> Glance | None:
+        """At what its replicas have run; None: there is no such pool."""
         with self.turn:
-            return self.timeline.strip(pool, since, limit)
-
-    def bars_of(self, pool: str, run: str, action: str) -> list[Bar]:
-        """The executions of an action, as far as they are kept, by the wall clock."""
-        with self.turn:
-            rows, zero = self.timeline.rows(pool)
-        return [bar.moved(zero) for bar in of_action(rows, run, action)]
+            return self.timeline.glance(pool)
 
     def id_of(self, run: str, number: int) -> str:
         """Of an action that a timeline has by its number; "": none has it."""
         with self.turn:
-            pools = [self.timeline.rows(pool)[0] for pool in self.engine.environments]
-        return next(filter(None, (id_of(rows, run, number) for rows in pools)), "")
+            pools = list(self.engine.environments)
+        for pool in pools:
+            glance = self.glance(pool)
+            if glance is not None and (found := glance.id_of(run, number)):
+                return found
+        return ""
 
     def replica_log(self, replica: str) -> list[str]:
         with self.turn:
