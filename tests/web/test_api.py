@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from samovar.model import Failure, TaskSpec
+from samovar.web.lookout import KEPT_LINES, LONGEST_LINE
 from samovar.wire import frames
 
 from .conftest import ENVIRONMENT, PLANTED, TASK
@@ -56,6 +57,18 @@ def test_pools_and_replicas_as_they_stand(site):
     alone = site.get(f"/replicas/{row['name']}")
     assert alone["environment"] == "e"
     assert alone["log"] == ["a line", "of its own"]
+
+
+def test_of_what_a_replica_writes_outside_of_tasks_the_end_is_kept(site):
+    replica, _, _ = fan(site, 1)
+    name = site.get("/pools")["items"][0]["rows"][0]["name"]
+    replica.say(frames.Log(0, "output", "".join(f"line {number}\n" for number in range(KEPT_LINES + 2))))
+    replica.say(frames.Log(0, "output", "x" * (LONGEST_LINE + 1)))
+    site.station.listen()
+    assert site.get(f"/replicas/{name}")["log"] == [
+        *(f"line {number}" for number in range(3, KEPT_LINES + 2)),
+        "x" * LONGEST_LINE,
+    ]
 
 
 def test_what_is_not_there_is_a_problem_that_says_what_to_do(site):
@@ -159,7 +172,8 @@ def test_lines_of_a_run(site):
     assert (page["is_last"], page["lines"][0]["number"]) == (True, 1)
     assert site.get("/runs/r1/logs", after=page["next"])["lines"] == []
     assert [line["text"] for line in site.get("/runs/r1/logs", tail=1)["lines"]] == ["two"]
-    assert site.get("/runs/r1/logs", 404, after="x")["status"] == 404
+    for after in ("x", "1", "1--5", "-1-5", f"1-{10**20}", "1-5-6"):
+        assert site.get("/runs/r1/logs", 404, after=after)["status"] == 404
 
 
 def test_a_stream_of_lines_ends_with_its_run(site):

@@ -12,6 +12,7 @@ import msgspec
 from samovar.engine.scribe import ROOT, TRACE
 from samovar.engine.survey import Closeup
 from samovar.entries import ActionQuery, ActionSummary
+from samovar.errors import JournalError
 from samovar.model import Phase, Underway
 from samovar.web import models
 from samovar.web.lookout import Lookout
@@ -53,6 +54,7 @@ class Actions:
                 break
             part, passage = self._underway(wanted, wanted.limit - len(found), passage)
             found += part
+            self._look.breathe()
         else:
             return models.ActionList(items=found, next=passage.cursor)
         is_left = passage.before is not None and wanted.phase in (None, *UNDERWAY)
@@ -97,7 +99,16 @@ class Actions:
                 found, before = self._survey.underway(ask)
             if found or not before:
                 return self._noted(found[0]).number if found else 0
+            if not ask.before and self._has_ended(run, action):  # a look that is cheaper than all the turns to come
+                return 0
             ask = msgspec.structs.replace(ask, before=before)
+            self._look.breathe()
+
+    def _has_ended(self, run: str, action: str) -> bool:
+        """As far as that is written down, and can be read."""
+        with contextlib.suppress(JournalError):
+            return self._look.outcome(run, action) is not None
+        return False
 
     def _underway(self, wanted: Wanted, limit: int, passage: Passage) -> tuple[list[models.Action], Passage]:
         """What one turn finds."""

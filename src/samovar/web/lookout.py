@@ -29,8 +29,13 @@ from samovar.wire import frames
 KEPT_LINES = 200
 """Lines that a replica has written outside of tasks, the newest."""
 
+LONGEST_LINE = 1_000
+"""Characters of such a line that are kept."""
+
 KEPT_REPLICAS = 1_000
 """Replicas of which such lines are kept."""
+
+BREATH = 0.001  # seconds
 
 NO_JOURNAL = "no journal is kept, so what has ended is not known; set SAMOVAR_JOURNAL, or leave it unset, to keep one"
 
@@ -51,6 +56,11 @@ class Lookout:
         with self.turn:
             self.timeline = self.engine.keep_timeline()
             self._on_log, self.engine.on_log = self.engine.on_log, self._heard
+
+    @staticmethod
+    def breathe() -> None:
+        """Between two turns of many: whoever takes a lock again at once gets it before those who wait for it."""
+        time.sleep(BREATH)
 
     # the service
 
@@ -119,7 +129,8 @@ class Lookout:
 
     def _heard(self, replica: str, stream: str, text: str) -> None:
         """In a turn: it writes outside of tasks."""
-        self._written.setdefault(replica, deque(maxlen=KEPT_LINES)).extend(text.splitlines()[-KEPT_LINES:])
+        fresh = (line[:LONGEST_LINE] for line in text.splitlines()[-KEPT_LINES:])
+        self._written.setdefault(replica, deque(maxlen=KEPT_LINES)).extend(fresh)
         self._written.move_to_end(replica)
         if len(self._written) > KEPT_REPLICAS:
             self._written.popitem(last=False)

@@ -133,6 +133,7 @@ class Runs:
             total += part
             if not before:
                 return total
+            self._look.breathe()
         return None
 
     def _count_bad(self, run: str) -> Counter[str] | None:

@@ -15,7 +15,7 @@ from samovar.host.lines import LogPage, LogQuery
 from samovar.web import models
 from samovar.web.feed import QUIET, event
 from samovar.web.problems import documented
-from samovar.web.routes.base import LONGEST, After, House, In, Name, Word
+from samovar.web.routes.base import EVENTS, LONGEST, After, House, In, Name, Word
 
 router = APIRouter(prefix="/api/v1", tags=["logs"])
 
@@ -24,8 +24,6 @@ LARGEST = 5_000
 
 LOOK = 0.25
 """Seconds between two looks of a stream at whether more is written."""
-
-EVENTS = "text/event-stream"
 
 Tail = Annotated[int | None, Query(ge=0, le=LARGEST, description="Only the last so many.")]
 
