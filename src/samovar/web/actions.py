@@ -25,8 +25,6 @@ KEPT_NUMBERS = 50_000
 SEARCHED = 20
 """Pages of the journal, or turns of the engine, of which a page is made at most. It may be short, and have a next."""
 
-UNDERWAY = frozenset({Phase.QUEUED, Phase.WAITING_FOR_RESOURCES, Phase.INITIALIZING, Phase.RUNNING})
-
 
 class Wanted(NamedTuple):
     """Actions of a run. ``parent`` "": the first one; None: all."""
@@ -36,6 +34,15 @@ class Wanted(NamedTuple):
     phase: Phase | None = None
     task: str = ""
     limit: int = 100
+
+    @property
+    def has_underway(self) -> bool:
+        """Some of these may be on their way."""
+        return self.phase is None or not self.phase.is_terminal
+
+    @property
+    def has_settled(self) -> bool:
+        return self.phase is None or self.phase.is_terminal
 
 
 class Actions:
@@ -50,15 +57,15 @@ class Actions:
         passage = Passage.of(after)
         found: list[models.Action] = []
         for _ in range(SEARCHED):
-            if passage.before is None or len(found) == wanted.limit or wanted.phase not in (None, *UNDERWAY):
+            if passage.before is None or len(found) == wanted.limit or not wanted.has_underway:
                 break
             part, passage = self._underway(wanted, wanted.limit - len(found), passage)
             found += part
             self._look.breathe()
         else:
             return models.ActionList(items=found, next=passage.cursor)
-        is_left = passage.before is not None and wanted.phase in (None, *UNDERWAY)
-        if is_left or wanted.phase in UNDERWAY or self._look.journal is None:
+        is_left = passage.before is not None and wanted.has_underway
+        if is_left or not wanted.has_settled or self._look.journal is None:
             return models.ActionList(items=found, next=passage.cursor if is_left else "")
         for _ in range(SEARCHED):
             if len(found) == wanted.limit:

@@ -138,11 +138,12 @@ class Lookout:
 
     # what is written down
 
-    def find(self, query: Any) -> Any:
-        """A page, in which all is that was said before. JournalError: there is none, and why."""
+    def find(self, query: Any, waits: bool = True) -> Any:
+        """A page; ``waits``: until all is in it that was said before. JournalError: there is none, and why."""
         if self.journal is None:
             raise errors.JournalError(NO_JOURNAL)
-        archive.catch_up(query, self.journal, self._logbook)
+        if waits:
+            archive.catch_up(query, self.journal, self._logbook)
         return self.journal.find(query)
 
     def outcome(self, run: str, action: str) -> Settled | None:
@@ -161,11 +162,12 @@ class Lookout:
                     return data[:limit], len(data) <= limit
         return b"", False
 
-    def lines(self, query: LogQuery) -> LogPage:
-        """What tasks have printed; nothing where that is not kept."""
+    def lines(self, query: LogQuery, waits: bool = True) -> LogPage:
+        """What tasks have printed; nothing where that is not kept. ``waits``: until what was said before is stored."""
         if self._logbook is None:
             return LogPage([], query.after, True)
-        archive.catch_up(query, self.journal, self._logbook)
+        if waits:
+            archive.catch_up(query, self.journal, self._logbook)
         try:
             return lines.read(self._logbook.root, query)
         except ValueError as error:

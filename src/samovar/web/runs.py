@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,7 +14,7 @@ from samovar.entries import ActionQuery, RunQuery, RunSummary
 from samovar.journal.pages import LARGEST
 from samovar.model import Phase
 from samovar.web import models
-from samovar.web.actions import SEARCHED, UNDERWAY, Actions, Wanted
+from samovar.web.actions import SEARCHED, Actions, Wanted
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem
 
@@ -35,7 +37,7 @@ class Runs:
         """The newest first. ``search``: a part of the name or of the task."""
         if self._look.journal is None:
             return models.RunList(items=[run for run in self._live(query) if _matches(run, query, search)], next="")
-        phase = Phase.RUNNING if query.phase in UNDERWAY else query.phase
+        phase = query.phase if query.phase is None or query.phase.is_terminal else Phase.RUNNING
         found: list[models.Run] = []
         after = query.after
         for _ in range(SEARCHED):
@@ -47,10 +49,19 @@ class Runs:
                 break
         return models.RunList(items=found, next=after)
 
-    def get(self, name: str) -> models.Run:
-        """404: there is none."""
+    def told(self, names: Iterable[str]) -> list[models.Run]:
+        """Of these, those that there still are. One wait for the journal does for all."""
+        found: list[models.Run] = []
+        for place, name in enumerate(names):
+            with contextlib.suppress(Problem):
+                found.append(self.get(name, waits=place == 0))
+        return found
+
+    def get(self, name: str, waits: bool = True) -> models.Run:
+        """404: there is none. ``waits``: as ``Lookout.find``."""
         query = RunQuery(run=name)
-        found = self._seen(self._look.find(query).items) if self._look.journal is not None else self._live(query)
+        is_written = self._look.journal is not None
+        found = self._seen(self._look.find(query, waits).items) if is_written else self._live(query)
         if not found:
             raise Problem(404, f"there is no run {name!r}; /api/v1/runs lists those that are known")
         return found[0]

@@ -89,7 +89,7 @@ async def _lines(house: House, query: LogQuery, page: LogPage) -> AsyncIterator[
             await asyncio.sleep(LOOK)
             is_over = not await asyncio.to_thread(_is_live, house, query.run)
         query = msgspec.structs.replace(query, after=page.next or query.after)
-        page = await asyncio.to_thread(house.lookout.lines, query)
+        page = await asyncio.to_thread(house.lookout.lines, query, is_over)  # what is not stored yet comes later
 
 
 def _is_live(house: House, run: str) -> bool:
