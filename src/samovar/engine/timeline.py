@@ -37,7 +37,7 @@ EVENTS = 2_000
 ENDED_REPLICAS = 2_000
 """Of a pool."""
 
-SHOWN = 10_000
+SHOWN = 4_000
 """Executions that still run and are read in one turn."""
 
 RUNS, DONE, FAILED, ABORTED, AGAIN = range(5)

@@ -61,7 +61,8 @@ class Actions:
                 break
             part, passage = self._underway(wanted, wanted.limit - len(found), passage)
             found += part
-            self._look.breathe()
+            if passage.before:
+                self._look.breathe()
         else:
             return models.ActionList(items=found, next=passage.cursor)
         is_left = passage.before is not None and wanted.has_underway
