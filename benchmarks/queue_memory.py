@@ -45,6 +45,8 @@ class Keeper:
 
     def stop(self, replica: str, grace: float) -> None: ...
 
+    def say(self, line: str) -> None: ...
+
     def do(self, work: Callable[[], None]) -> None:
         work()
 
