@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
+from samovar.engine import survey
 from samovar.model import Failure, TaskSpec
+from samovar.web import runs
 from samovar.web.lookout import KEPT_LINES, LONGEST_LINE
 from samovar.wire import frames
 
@@ -131,6 +133,24 @@ def test_a_run_and_its_actions_while_they_run_and_after(site):
     root = site.get("/runs/r1/actions/root")
     assert (root["inputs"], root["result"]) == ("f(n=3)", "'done'")
     assert [span["name"] for span in root["spans"]][-3:] == ["run", "parked", "run"]
+
+
+def test_a_dear_count_is_told_again_until_the_run_ends(site, monkeypatch):
+    replica, parent, running = fan(site, 8)
+    monkeypatch.setattr(survey, "STEPS", 3)
+    monkeypatch.setattr(runs, "REST", 1e9)
+    first = site.get("/runs/r1")["counts"]
+    assert (first["queued"], first["running"]) == (6, 3)
+    replica.say(frames.Done(running[0].epoch, pickle.dumps(1)), frames.Done(running[1].epoch, pickle.dumps(1)))
+    site.station.listen()
+    assert site.get("/runs/r1")["counts"] == first
+    monkeypatch.setattr(runs, "COUNTING_TURNS", 1)
+    site.station.start("r2")
+    assert site.get("/runs/r2")["counts"]["queued"] is None, "that takes more turns"
+    replica.say(frames.Done(parent.epoch, pickle.dumps("done")))
+    site.station.listen()
+    last = site.get("/runs/r1")["counts"]
+    assert (last["queued"], last["running"], last["aborted"]) == (0, 0, 6)
 
 
 def test_runs_are_found_by_what_is_known_of_them(site):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 
@@ -24,6 +26,12 @@ COUNTING_TURNS = 100
 COUNTED_PAGES = 5
 """Of failed actions of a run that are counted; likewise."""
 
+REST = 10.0
+"""Times what a dear count took, for which it is told again."""
+
+KEPT_COUNTS = 100
+"""Of runs."""
+
 _BAD = (Phase.FAILED, Phase.ABORTED, Phase.TIMED_OUT)
 
 
@@ -32,6 +40,9 @@ class Runs:
         self._look = lookout
         self._actions = actions
         self._turn, self._engine = lookout.turn, lookout.engine
+        self._counting = threading.Lock()
+        self._counted: dict[tuple[str, bool], tuple[float, models.RunCounts]] = {}
+        """By run, and whether it is on its way: until when they hold, by the monotonic clock, and the counts."""
 
     def page(self, query: RunQuery, search: str = "") -> models.RunList:
         """The newest first. ``search``: a part of the name or of the task."""
@@ -119,12 +130,30 @@ class Runs:
         ]
 
     def _counts(self, run: models.Run) -> models.RunCounts:
-        live = self._count_live(run.name) if run.is_live else Counter()
-        bad = self._count_bad(run.name) if self._look.journal is not None else None
+        """Every page of a run asks each second: what is dear to count is counted for all, and not all the time."""
+        with self._counting:
+            key = run.name, run.is_live  # nobody asks again of a run that has ended
+            until, counts = self._counted.pop(key, (0.0, None))
+            began = time.monotonic()
+            if counts is None or began >= until:
+                counts, is_dear = self._count(run)
+                if not is_dear:
+                    return counts
+                now = time.monotonic()
+                until = now + REST * (now - began)
+            self._counted[key] = until, counts
+            if len(self._counted) > KEPT_COUNTS:
+                del self._counted[next(iter(self._counted))]
+            return counts
+
+    def _count(self, run: models.Run) -> tuple[models.RunCounts, bool]:
+        """And whether one turn, or the first pages, did not do."""
+        live, turns = self._count_live(run.name) if run.is_live else (Counter(), 0)
+        bad, pages = self._count_bad(run.name) if self._look.journal is not None else (None, 0)
         with self._turn:
             root = self._engine.roots.get(run.name)
             settled = root.run.settled if root is not None else run.actions
-        return models.RunCounts(
+        counts = models.RunCounts(
             queued=None if live is None else live[Phase.QUEUED],
             waiting=None if live is None else live[Phase.WAITING_FOR_RESOURCES],
             running=None if live is None else live[Phase.RUNNING],
@@ -133,34 +162,37 @@ class Runs:
             aborted=None if bad is None else bad[Phase.ABORTED],
             timed_out=None if bad is None else bad[Phase.TIMED_OUT],
         )
+        return counts, turns > 1 or pages > len(_BAD)
 
-    def _count_live(self, run: str) -> Counter[str] | None:
-        """By phase; None: there are too many."""
+    def _count_live(self, run: str) -> tuple[Counter[str] | None, int]:
+        """By phase, None where there are too many; and the turns that it took."""
         total: Counter[str] = Counter()
         before = 0
-        for _ in range(COUNTING_TURNS):
+        for turn in range(1, COUNTING_TURNS + 1):
             with self._turn:
                 part, before = self._engine.survey.count(run, before)
             total += part
             if not before:
-                return total
+                return total, turn
             self._look.breathe()
-        return None
+        return None, COUNTING_TURNS
 
-    def _count_bad(self, run: str) -> Counter[str] | None:
-        """What has not succeeded, by phase; None: there is too much."""
+    def _count_bad(self, run: str) -> tuple[Counter[str] | None, int]:
+        """What has not succeeded by phase, None where there is too much; and the pages that it took."""
         total: Counter[str] = Counter()
+        read = 0
         for phase in _BAD:
             query = ActionQuery(run=run, phase=phase, limit=LARGEST)
             for _ in range(COUNTED_PAGES):
-                page = self._look.find(query)
+                page = self._look.find(query, waits=False)  # the run itself was waited for
+                read += 1
                 total[phase] += sum(TRACE not in action.action for action in page.items)
                 query = msgspec.structs.replace(query, after=page.next)
                 if not page.next:
                     break
             else:
-                return None
-        return total
+                return None, read
+        return total, read
 
 
 def _matches(run: models.Run, query: RunQuery, search: str) -> bool:
