@@ -6,7 +6,7 @@ import re
 
 import click
 
-from samovar.cli.source import opened
+from samovar.cli.source import NO_POOLS, opened
 from samovar.wire.frames import Verb
 
 DONE: dict[Verb, str] = {
@@ -39,7 +39,7 @@ def change(pool: str, verb: Verb, endpoint: str, low: int = 0, high: int = 0) ->
     with opened(endpoint) as source:
         host = source.host
         if host is None:
-            raise click.ClickException("no service runs, and so no pools; `samovar start` starts one")
+            raise click.ClickException(NO_POOLS)
         name = host.control(pool, verb, low, high)
     click.echo(DONE[verb].format(pool=name, low=low, high=high))
 

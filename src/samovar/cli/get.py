@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from samovar.cli import table
-from samovar.cli.source import Source, opened, unknown_run
+from samovar.cli.source import NO_POOLS, Source, opened, unknown_run
 from samovar.cli.table import Column, Fact, Listing, clock, duration, word
 from samovar.engine.clients import NOTHING_WRITTEN
 from samovar.entries import ActionQuery, ActionSummary, RunQuery
@@ -53,7 +53,7 @@ def pools(endpoint: str, output: str, watch: bool) -> None:
         def look() -> list[Fact]:
             return [pool_fact(pool) for pool in source.standing()[0]]
 
-        nothing = "no pools" if source.host is not None else NO_SERVICE
+        nothing = "no pools" if source.host is not None else NO_POOLS
         table.show(Listing(look, POOL_COLUMNS, nothing), output, watch)
 
 
@@ -64,11 +64,8 @@ def replicas(wanted: Wanted, endpoint: str, output: str, watch: bool) -> None:
             found = source.standing()[1]
             return [_replica_fact(replica) for replica in found if replica.pool.startswith(wanted.pool)]
 
-        nothing = "no replicas" if source.host is not None else NO_SERVICE
+        nothing = "no replicas" if source.host is not None else NO_POOLS
         table.show(Listing(look, REPLICA_COLUMNS, nothing, _CHANGING), output, watch)
-
-
-NO_SERVICE = "no service runs, and so no pools; `samovar start` starts one"
 
 
 def _actions(source: Source, wanted: Wanted) -> list[Fact]:

@@ -24,6 +24,8 @@ from samovar.model import PoolStats, ReplicaStats, Underway
 from samovar.ports import Journal
 from samovar.wire import frames
 
+NO_POOLS = "no service runs, and so no pools; `samovar start` starts one"
+
 PAGE = 1000  # rows that are read at once
 
 SEARCHED_RUNS = 100
