@@ -506,3 +506,28 @@ def test_a_million_actions_are_looked_through_in_small_steps() -> None:
         ask = msgspec.structs.replace(ask, before=before)
     assert found == [2000, 1500, 1000, 500]
     assert 6 <= steps <= 8
+
+
+def test_a_run_ends_whose_own_pool_was_drained_before(talk: Talk) -> None:
+    """A pool of one run alone (scope="run") may be forgotten by then: by hand, or because its code is old."""
+    own = TaskSpec("o.f", "m", "f", Environment("o", settings=PoolSettings(1, 1, idle_ttl=0.0), scope="run"))
+    client = talk.client()
+    client.say(JOIN, frames.Declare(1, TASK), START)
+    client.hear(1)
+    replica = talk.replica()
+    _, run = replica.hear(2)
+    replica.say(frames.Declare(1, own), frames.Submit(1, run.epoch, 1, b""))
+    talk.engine.hub.handle(talk.engine.hub.poll(SECONDS))
+    talk.engine.flush()
+    other = talk.replica()
+    _, child = other.hear(2)
+    other.say(frames.Done(child.epoch, b"out"))
+    replica.hear(1)
+    (pool,) = [name for name in talk.engine.environments if name.endswith("/r1")]
+    talk.engine.survey.control(frames.Control(1, pool, "drain"))
+    (name,) = [name for name in talk.engine.crew.links if name.startswith(pool)]
+    talk.engine.crew.ended(name, own.environment, Exit(code=0))
+    talk.engine.tick()
+    assert pool not in talk.engine.environments
+    replica.say(frames.Done(run.epoch, b"out"))
+    assert client.hear(2)[-1].body == b"out"

@@ -31,7 +31,7 @@ def talk(tmp_path: Path) -> Iterator[Talk]:
 def strip(talk: Talk, limit: int = 100):
     (pool,) = talk.engine.environments
     assert talk.engine.timeline is not None
-    return talk.engine.timeline.strip(pool, None, limit)
+    return talk.engine.timeline.glance(pool).strip(None, limit)
 
 
 def run(talk: Talk, name: str = "r1"):
@@ -113,4 +113,29 @@ def test_older_bars_go(talk, monkeypatch):
     monkeypatch.setattr(timeline, "ALL_BARS", 1)
     talk.engine.tick()
     assert [bar.run for bar in strip(talk).bars] == ["r5", "r6"]
-    assert talk.engine.timeline.strip("x", None, 1) is None
+    assert talk.engine.timeline.glance("x") is None
+
+
+def test_only_what_ended_since(talk):
+    replica, frame = run(talk)
+    for number in range(2, 6):
+        start(talk.engine, f"r{number}")
+        end(talk, replica, frames.Done(frame.epoch, b""))
+        (frame,) = [one for one in replica.hear(1) if isinstance(one, frames.Run)]
+    glance = talk.engine.timeline.glance(*talk.engine.environments)
+    since = glance.strip(None, 100).bars[2].end + glance.zero
+    assert [bar.run for bar in glance.strip(since - 1e-6, 100).bars][-3:] == ["r3", "r4", "r5"]
+    assert [bar.run for bar in glance.strip(since - 1e-6, 2).bars] == ["r4", "r5"]
+    assert [bar.run for bar in glance.strip(since + 3600, 100).bars] == ["r5"]
+    assert glance.strip(since, 100).dropped == 0
+
+
+def test_one_action_among_all(talk):
+    replica, frame = run(talk)
+    end(talk, replica, frames.Done(frame.epoch, b""))
+    glance = talk.engine.timeline.glance(*talk.engine.environments)
+    action = glance.id_of("r1", 1)
+    assert glance.id_of("r1", 2) == glance.id_of("r2", 1) == ""
+    (bar,) = glance.bars_of("r1", action)
+    assert bar == glance.strip(None, 1).bars[0].moved(glance.zero)
+    assert glance.bars_of("r2", action) == []

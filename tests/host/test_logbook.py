@@ -59,6 +59,15 @@ def texts(book: Logbook, run: str = "r", **query: object) -> list[str]:
         wanted = msgspec.structs.replace(wanted, after=page.next, tail=None)
 
 
+def test_a_file_of_somebody_else_is_in_nobodys_way(begin: Callable[..., Logbook]) -> None:
+    book = begin()
+    book.put(work(), "stdout", "one\n")
+    assert texts(book) == ["one"]
+    (folder_of(book.root, "r") / "notes.jsonl").write_text("mine")
+    book.put(work(), "stdout", "two\n")
+    assert texts(book) == ["one", "two"]
+
+
 def test_lines_come_back_in_order_with_who_wrote_them(begin: Callable[..., Logbook]) -> None:
     book = begin()
     book.put(work(number=1), "stdout", "one\ntwo\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.runtime.descriptors import UNREAD_BYTES, Descriptors
+from samovar.runtime.descriptors import LONGEST_LINE, UNREAD_BYTES, Descriptors
 
 
 class File:
@@ -57,6 +57,15 @@ def test_the_end_of_its_author_is_the_end_of_a_line(file: File) -> None:
     file.write(b"o")
     assert file.seen() == []
     assert file.seen(ends=True) == ["o"]
+
+
+def test_a_line_that_does_not_end_is_handed_on_in_parts(file: File) -> None:
+    file.write(b"x" * LONGEST_LINE)
+    assert file.seen() == []
+    file.write(b"x")
+    assert file.seen() == ["x" * (LONGEST_LINE + 1)]
+    file.write(b"y\n")
+    assert file.seen() == ["y\n"]
 
 
 def test_a_character_may_come_in_two_parts(file: File) -> None:

@@ -114,6 +114,18 @@ def test_it_names_the_execution_and_where_it_stands() -> None:
     assert any("in helper" in line for line in calls)
 
 
+def test_what_cannot_be_read_keeps_no_beat() -> None:
+    world = World()
+
+    class Broken:
+        def look(self) -> None:
+            raise OSError("no")
+
+    world.watch._descriptors = Broken()  # type: ignore[assignment]
+    world.look()
+    assert [type(frame) for frame in world.sent] == [frames.Beat]
+
+
 def test_code_that_no_task_has_started_is_nobodys() -> None:
     world = World()
     world.selector.turn_began = world.now

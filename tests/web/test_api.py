@@ -9,7 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from samovar.engine import survey
 from samovar.model import Failure, TaskSpec
+from samovar.web import runs
+from samovar.web.lookout import KEPT_LINES, LONGEST_LINE
 from samovar.wire import frames
 
 from .conftest import ENVIRONMENT, PLANTED, TASK
@@ -56,6 +59,18 @@ def test_pools_and_replicas_as_they_stand(site):
     alone = site.get(f"/replicas/{row['name']}")
     assert alone["environment"] == "e"
     assert alone["log"] == ["a line", "of its own"]
+
+
+def test_of_what_a_replica_writes_outside_of_tasks_the_end_is_kept(site):
+    replica, _, _ = fan(site, 1)
+    name = site.get("/pools")["items"][0]["rows"][0]["name"]
+    replica.say(frames.Log(0, "output", "".join(f"line {number}\n" for number in range(KEPT_LINES + 2))))
+    replica.say(frames.Log(0, "output", "x" * (LONGEST_LINE + 1)))
+    site.station.listen()
+    assert site.get(f"/replicas/{name}")["log"] == [
+        *(f"line {number}" for number in range(3, KEPT_LINES + 2)),
+        "x" * LONGEST_LINE,
+    ]
 
 
 def test_what_is_not_there_is_a_problem_that_says_what_to_do(site):
@@ -120,6 +135,24 @@ def test_a_run_and_its_actions_while_they_run_and_after(site):
     assert [span["name"] for span in root["spans"]][-3:] == ["run", "parked", "run"]
 
 
+def test_a_dear_count_is_told_again_until_the_run_ends(site, monkeypatch):
+    replica, parent, running = fan(site, 8)
+    monkeypatch.setattr(survey, "STEPS", 3)
+    monkeypatch.setattr(runs, "REST", 1e9)
+    first = site.get("/runs/r1")["counts"]
+    assert (first["queued"], first["running"]) == (6, 3)
+    replica.say(frames.Done(running[0].epoch, pickle.dumps(1)), frames.Done(running[1].epoch, pickle.dumps(1)))
+    site.station.listen()
+    assert site.get("/runs/r1")["counts"] == first
+    monkeypatch.setattr(runs, "COUNTING_TURNS", 1)
+    site.station.start("r2")
+    assert site.get("/runs/r2")["counts"]["queued"] is None, "that takes more turns"
+    replica.say(frames.Done(parent.epoch, pickle.dumps("done")))
+    site.station.listen()
+    last = site.get("/runs/r1")["counts"]
+    assert (last["queued"], last["running"], last["aborted"]) == (0, 0, 6)
+
+
 def test_runs_are_found_by_what_is_known_of_them(site):
     for number in range(3):
         site.station.start(f"alpha{number}")
@@ -159,7 +192,8 @@ def test_lines_of_a_run(site):
     assert (page["is_last"], page["lines"][0]["number"]) == (True, 1)
     assert site.get("/runs/r1/logs", after=page["next"])["lines"] == []
     assert [line["text"] for line in site.get("/runs/r1/logs", tail=1)["lines"]] == ["two"]
-    assert site.get("/runs/r1/logs", 404, after="x")["status"] == 404
+    for after in ("x", "1", "1--5", "-1-5", f"1-{10**20}", "1-5-6"):
+        assert site.get("/runs/r1/logs", 404, after=after)["status"] == 404
 
 
 def test_a_stream_of_lines_ends_with_its_run(site):

@@ -16,7 +16,7 @@ from prometheus_client import parser
 from samovar.core.pools import Bounds
 from samovar.journal.memory import MemoryJournal
 from samovar.model import Exit, Failure
-from samovar.web.metrics import metrics
+from samovar.web.metrics import expose
 from samovar.wire import frames
 from tests.engine.test_admission import TASK, hear, start
 from tests.engine.test_clients import Talk
@@ -75,7 +75,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set
     hear(replica, 1)
     talk.engine.crew.ended(talk.keeper.boots[-1]["SAMOVAR_REPLICA"], TASK.environment, Exit(signal=9))
     journal = MemoryJournal()
-    text = metrics(station(talk), journal).decode()
+    text = expose(station(talk), journal).body.decode()
     journal.close(10)
     replica.socket.close()
     talk.engine.hub.close()

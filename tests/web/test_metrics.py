@@ -18,7 +18,7 @@ from samovar.engine.work import Called, Run
 from samovar.entries import RunEnded
 from samovar.journal.memory import MemoryJournal
 from samovar.model import Environment, Phase, PoolSettings, TaskSpec
-from samovar.web.metrics import expose, metrics
+from samovar.web.metrics import expose
 from samovar.wire import frames
 from tests.engine.test_admission import TASK, Starter, hear, start
 from tests.engine.test_clients import Talk
@@ -72,7 +72,7 @@ def test_a_pool_at_work_as_prometheus_reads_it(talk: Talk) -> None:
     _, run = hear(replica, 2)
     replica.say(frames.Done(run.epoch, b"out", (), 0.004), frames.Beat(1000, 0.5))
     (_,) = hear(replica, 1)
-    found = samples(metrics(station(talk), None).decode())
+    found = samples(expose(station(talk), None).body.decode())
     (pool,) = talk.engine.environments
     assert found["samovar_up", "fake"] == 1
     assert found["samovar_queued_actions", "e", pool] == 1
@@ -97,7 +97,7 @@ def test_a_journal_says_how_it_keeps_up(talk: Talk) -> None:
     journal = MemoryJournal()
     journal.record(RunEnded("nobody's", Phase.FAILED, 1.0))
     journal.flush(10)
-    found = samples(metrics(station(talk), journal).decode())
+    found = samples(expose(station(talk), journal).body.decode())
     journal.close(10)
     assert found["samovar_journal_up",] == 1
     assert found["samovar_journal_backlog_entries",] == 0
@@ -117,7 +117,7 @@ def test_what_users_name_is_a_value_and_no_syntax(talk: Talk) -> None:
     task = TaskSpec("e.f", "m", "f", Environment(name, settings=PoolSettings(1, 1)))
     talk.engine.start(Called(task, b""), Run("r1", None, Starter()))
     (pool,) = talk.engine.environments
-    assert samples(metrics(station(talk), None).decode())["samovar_queued_actions", name, pool] == 1
+    assert samples(expose(station(talk), None).body.decode())["samovar_queued_actions", name, pool] == 1
 
 
 def test_pools_of_one_run_each_share_a_label(talk: Talk) -> None:
@@ -126,7 +126,7 @@ def test_pools_of_one_run_each_share_a_label(talk: Talk) -> None:
         called = Called(TaskSpec("e.f", "m", "f", environment), b"")
         talk.engine.start(called, Run(f"r{number}", None, Starter()))
     assert len(talk.engine.environments) == 3
-    text = metrics(station(talk), None).decode()
+    text = expose(station(talk), None).body.decode()
     assert "/r1" not in text
     queued = [value for key, value in samples(text).items() if key[0] == "samovar_queued_actions"]
     assert sum(queued) == 3
@@ -135,7 +135,7 @@ def test_pools_of_one_run_each_share_a_label(talk: Talk) -> None:
 def test_a_scrape_takes_the_turn_for_the_same_work_however_much_is_queued(talk: Talk) -> None:
     def calls() -> int:
         turn = Counted()
-        metrics(station(talk, turn), None)
+        expose(station(talk, turn), None)
         return turn.calls
 
     start(talk.engine, "r1")

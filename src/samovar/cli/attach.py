@@ -123,9 +123,8 @@ def _service(settings: RunOptions, view: display.Display) -> RemoteHost:
 
 def _is_written(host: RemoteHost, run: str) -> bool | None:
     """Whether a run is written down; None: the service keeps nothing, or cannot read it now, and its word has to do."""
-    query = RunQuery(run=run)
     try:
-        return bool(archive.unpack_page(query, host.find(archive.pack(query))).items)
+        return bool(archive.ask(host, RunQuery(run=run)).items)
     except JournalError:
         return None
 

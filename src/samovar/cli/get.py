@@ -16,9 +16,6 @@ from samovar.entries import ActionQuery, ActionSummary, RunQuery
 from samovar.errors import JournalError
 from samovar.model import Phase, PoolStats, ReplicaStats, Underway
 
-UNDERWAY = ("queued", "waiting_for_resources", "running")
-"""The phases of actions that have not ended."""
-
 
 class Wanted(NamedTuple):
     """What of a list is to be shown. An empty field is no condition."""
@@ -75,11 +72,12 @@ def replicas(wanted: Wanted, endpoint: str, output: str, watch: bool) -> None:
 def _actions(source: Source, wanted: Wanted) -> list[Fact]:
     """Those that are on their way before those that have ended; one that ends between the two looks has ended."""
     found: dict[tuple[str, str], Fact] = {}
-    if not wanted.phase or wanted.phase in UNDERWAY:
+    phase = Phase(wanted.phase) if wanted.phase else None
+    if phase is None or not phase.is_terminal:
         for going in _underway(source, wanted):
             found[going.run, going.action] = _underway_fact(going)
-    if wanted.phase not in UNDERWAY and len(found) < wanted.limit:
-        for ended in _settled(source, wanted):
+    if (phase is None or phase.is_terminal) and len(found) < wanted.limit:
+        for ended in _settled(source, wanted, phase):
             found.pop((ended.run, ended.action), None)
             found[ended.run, ended.action] = _settled_fact(ended)
     return list(found.values())[: wanted.limit]
@@ -96,8 +94,7 @@ def _underway(source: Source, wanted: Wanted) -> list[Underway]:
     return found
 
 
-def _settled(source: Source, wanted: Wanted) -> list[ActionSummary]:
-    phase = Phase(wanted.phase) if wanted.phase else None
+def _settled(source: Source, wanted: Wanted, phase: Phase | None) -> list[ActionSummary]:
     query = ActionQuery(run=wanted.run, phase=phase, task=wanted.task, since=wanted.since)
     prefix = wanted.replica or wanted.pool
     try:

@@ -56,7 +56,7 @@ class Source:
         """A page. JournalError: there is none, and why."""
         host = self.host
         if host is not None:
-            return archive.unpack_page(query, host.find(archive.pack(query)))
+            return archive.ask(host, query)
         if isinstance(query, LogQuery):
             return archive.answer(query, None, config.logs_folder())
         return archive.answer(query, self._written(), config.logs_folder())

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from samovar.drivers.output import OnOutput
 from samovar.drivers.process import ProcessDriver
 from samovar.errors import InitializationError, ReplicaStartError
 from samovar.images import needs
@@ -19,9 +18,7 @@ from samovar.ports import Driver, Report
 NAMES = ("auto", "process", "container")
 
 
-def open_driver(
-    name: str, folder: str, blobs: str, on_output: OnOutput | None = None, home: Path | None = None
-) -> Driver:
+def open_driver(name: str, folder: str, blobs: str, home: Path | None = None) -> Driver:
     """The driver of this name. ``folder`` has the engine's socket, ``blobs`` its blobs: containers get both.
 
     ``home`` is the folder of a service whose replicas are to outlive it (``drivers.home``). Those that an earlier one
@@ -40,10 +37,10 @@ def open_driver(
     of_containers = None if home is None else home / "containers"
 
     def processes() -> Driver:
-        return ProcessDriver(on_output=on_output, home=of_processes)
+        return ProcessDriver(home=of_processes)
 
     def containers() -> Driver:
-        return _containers(folder, blobs, on_output, of_containers)
+        return _containers(folder, blobs, of_containers)
 
     if name == "process" and not _has_survivors(of_containers):
         return processes()
@@ -151,7 +148,7 @@ def _has_survivors(home: Path | None) -> bool:
     return home is not None and home.is_dir() and any(home.iterdir())
 
 
-def _containers(folder: str, blobs: str, on_output: OnOutput | None, home: Path | None) -> Driver:
+def _containers(folder: str, blobs: str, home: Path | None) -> Driver:
     try:  # here, since it needs an extra
         from samovar.drivers.container import ContainerDriver
         from samovar.drivers.container_spec import Shared
@@ -159,7 +156,7 @@ def _containers(folder: str, blobs: str, on_output: OnOutput | None, home: Path 
         raise InitializationError(
             "InitializationError", f'containers need {missing.name}: pip install "samovar[containers]"'
         ) from missing
-    return ContainerDriver(Shared(folder, blobs), on_output=on_output, home=home)
+    return ContainerDriver(Shared(folder, blobs), home=home)
 
 
 async def _answering() -> str:

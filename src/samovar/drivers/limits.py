@@ -157,8 +157,7 @@ class Sampler:
     thread: between fork and setsid a child would look like the engine's.
     """
 
-    def __init__(self, every: float = SAMPLE_EVERY) -> None:
-        self._every = every
+    def __init__(self) -> None:
         self._watched: dict[int, tuple[int, Callable[[], None]]] = {}
         self._strangers: set[int] = set()  # processes of other groups, not to be read each time
         self._task: asyncio.Task[None] | None = None
@@ -181,7 +180,7 @@ class Sampler:
     async def _run(self) -> None:
         round_ = 0
         while self._watched:
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(SAMPLE_EVERY)
             round_ += 1
             if round_ % 20 == 0:
                 self._strangers.clear()  # a number may have been given to another process since

@@ -465,7 +465,8 @@ class Engine:
                 del self.roots[work.run.name]
             self.survey.changed.append(work.run.name)
             for pool in work.run.pools:
-                self.handle(Drain(pool))
+                if pool in self.environments:  # else it was drained before, by hand or for its old code
+                    self.handle(Drain(pool))
             if work.run.survivors:
                 self.adoption.ended(work.run)
             if self.scribe is not None:

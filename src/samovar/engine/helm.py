@@ -96,12 +96,14 @@ class Helm:
 
     def _tick(self) -> None:
         asked = time.monotonic()
-        with self._turn:
-            began = time.monotonic()
-            self._engine.tick()
-            self.flush()
-            self.on_tick(began - asked, time.monotonic() - began)
-        self.loop.call_later(TICK, self._tick)
+        try:
+            with self._turn:
+                began = time.monotonic()
+                self._engine.tick()
+                self.flush()
+                self.on_tick(began - asked, time.monotonic() - began)
+        finally:  # the loop says what went wrong, and time goes on
+            self.loop.call_later(TICK, self._tick)
 
     def _pump(self) -> None:
         with self._turn:

@@ -104,10 +104,10 @@ class Record:
 
 
 class Scribe:
-    def __init__(self, journal: Journal, engine: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, journal: Journal, engine: str) -> None:
         self.engine = engine
         self._journal = journal
-        self._clock = clock
+        self._clock = time.time
         self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
         self._write: Callable[[Entry], None] = self._entries.append
         self._handed = 0  # entries that the journal has

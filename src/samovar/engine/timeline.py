@@ -7,9 +7,11 @@ costs the hot path one tuple; those that still run are read from the core. Times
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice, takewhile
+from itertools import chain, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from samovar.core.replicas import READY, Execution
@@ -35,7 +37,7 @@ EVENTS = 2_000
 ENDED_REPLICAS = 2_000
 """Of a pool."""
 
-SHOWN = 10_000
+SHOWN = 4_000
 """Executions that still run and are read in one turn."""
 
 RUNS, DONE, FAILED, ABORTED, AGAIN = range(5)
@@ -100,6 +102,41 @@ class Strip(NamedTuple):
     dropped: int  # bars that were older and are not here
     now: float
     zero: float
+
+
+class Glance(NamedTuple):
+    """What one turn has copied of a pool. It belongs to whoever has it, who makes of it outside of the turn what takes
+    longer than a copy."""
+
+    rows: list[tuple[Any, ...]]  # of what has ended, in that order, each as the fields of a ``Bar``
+    running: list[Bar]
+    lives: list[Life]
+    events: list[Happened]
+    dropped: int
+    now: float
+    zero: float  # as that of a ``Strip``
+
+    def strip(self, since: float | None, limit: int) -> Strip:
+        """With the newest ``limit`` bars that ended at ``since`` (by the wall clock) or later, and what still runs."""
+        rows, running = self.rows, self.running[:limit]
+        begin = 0 if since is None else bisect_left(rows, since - self.zero, key=itemgetter(_END))
+        begin = max(begin, len(rows) - limit + len(running))
+        bars = [*map(Bar._make, rows[begin:]), *running]
+        more = begin if since is None else 0
+        return Strip(bars, self.lives, self.events, self.dropped + more, self.now, self.zero)
+
+    def bars_of(self, run: str, action: str) -> list[Bar]:
+        """The executions of one action, by the wall clock."""
+        found = (row for row in self._all() if row[_ACTION] == action and row[_RUN] == run)
+        return [Bar._make(row).moved(self.zero) for row in found]
+
+    def id_of(self, run: str, number: int) -> str:
+        """Of the action with this number in its run; "": it is not among these."""
+        found = (row[_ACTION] for row in self._all() if row[_NUMBER] == number and row[_RUN] == run)
+        return str(next(found, ""))
+
+    def _all(self) -> Iterable[tuple[Any, ...]]:
+        return chain(self.rows, self.running)
 
 
 class _Kept:
@@ -182,30 +219,17 @@ class Timeline:
 
     # called by whoever looks, in a turn
 
-    def strip(self, pool: str, since: float | None, limit: int) -> Strip | None:
-        """The newest ``limit`` bars that ended at ``since`` (by the wall clock) or later, and what still runs. None:
-        there is no such pool."""
+    def glance(self, pool: str) -> Glance | None:
+        """None: there is no such pool."""
         found = self._pools.pools.get(pool)
         if found is None:
             return None
         now = time.monotonic()
-        zero = time.time() - now
         kept = self._kept.get(pool) or _Kept()
-        horizon = float("-inf") if since is None else since - zero
-        running = self._running(found)[:limit]
-        recent = takewhile(lambda bar: bar[_END] >= horizon, reversed(kept.bars))
-        bars = [Bar._make(bar) for bar in islice(recent, max(0, limit - len(running)))]
-        more = len(kept.bars) - len(bars) if since is None else 0
-        bars.reverse()
         known = {**{life.name: life for life in kept.ended}, **kept.living}
         lives = [*known.values(), *(_life(replica) for name, replica in found.replicas.items() if name not in known)]
-        return Strip([*bars, *running], lives, list(kept.events), kept.dropped + more, now, zero)
-
-    def rows(self, pool: str) -> tuple[list[tuple[Any, ...]], float]:
-        """What has run there or still runs, each as the fields of a ``Bar``, and ``Strip.zero``."""
-        found, kept = self._pools.pools.get(pool), self._kept.get(pool)
-        rows = [*(kept.bars if kept is not None else ()), *(self._running(found) if found is not None else ())]
-        return rows, time.time() - time.monotonic()
+        running = self._running(found)
+        return Glance(list(kept.bars), running, lives, list(kept.events), kept.dropped, now, time.time() - now)
 
     def _running(self, pool: Pool) -> list[Bar]:
         executions = (execution for replica in pool.replicas.values() for execution in replica.executions.values())
@@ -215,17 +239,6 @@ class Timeline:
     def _begun(self, pool: str) -> _Kept:
         kept = self._kept[pool] = _Kept()
         return kept
-
-
-def of_action(rows: Iterable[tuple[Any, ...]], run: str, action: str) -> list[Bar]:
-    """The executions of one action among all of a pool."""
-    return [Bar._make(row) for row in rows if row[_ACTION] == action and row[_RUN] == run]
-
-
-def id_of(rows: Iterable[tuple[Any, ...]], run: str, number: int) -> str:
-    """Of the action with this number in its run; "": it is not among these."""
-    found = (row[_ACTION] for row in rows if row[_NUMBER] == number and row[_RUN] == run)
-    return str(next(found, ""))
 
 
 def _running_bar(execution: Execution, work: Work) -> Bar:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -54,8 +54,10 @@ _PAGES: dict[type[Any], Any] = {
 }
 
 
-def pack(query: Query) -> bytes:
-    return msgspec.msgpack.encode((type(query).__name__, query))
+class Service(Protocol):
+    """Whoever takes a query to an ``Archive``."""
+
+    def find(self, query: bytes) -> bytes: ...
 
 
 def unpack(data: bytes) -> Query:
@@ -68,7 +70,9 @@ def unpack(data: bytes) -> Query:
     return query
 
 
-def unpack_page(query: Query, data: bytes) -> Any:
+def ask(service: Service, query: Query) -> Any:
+    """The page. JournalError: there is none, and why."""
+    data = service.find(msgspec.msgpack.encode((type(query).__name__, query)))
     return msgspec.msgpack.decode(data, type=_PAGES[type(query)])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ SCANNED_BYTES = 2 * SEGMENT_BYTES
 """That are looked at for a page."""
 
 _LONGEST_NAME = 120
+_LONGEST_PLACE = 25  # characters: of a segment of six figures, and of any offset in it
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
@@ -79,9 +81,12 @@ class Place(NamedTuple):
     def of(cls, text: str) -> Place:
         """ValueError: it is none."""
         segment, _, offset = text.partition("-")
+        if not (segment.isdecimal() and offset.isdecimal() and len(text) <= _LONGEST_PLACE):
+            raise ValueError(f"{text!r} is no place among lines")
         return cls(int(segment), int(offset))
 
 
+_SEGMENT = re.compile(r"[0-9]{6}\.jsonl(\.gz)?").fullmatch
 _decode = msgspec.json.Decoder(LogLine).decode
 encode_line = msgspec.json.Encoder().encode
 
@@ -100,7 +105,7 @@ def segments(folder: Path) -> list[int]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    return sorted({int(name[:6]) for name in names if name.endswith((".jsonl", ".jsonl.gz"))})
+    return sorted({int(name[:6]) for name in names if _SEGMENT(name)})
 
 
 def path_of(folder: Path, segment: int, packed: bool = False) -> Path:

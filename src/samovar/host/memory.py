@@ -99,7 +99,7 @@ class Memory:
             try:
                 prune(self._journal, self._ledger.cellar, self._keep)
                 self.on_pruned()
-            except errors.JournalError as error:
+            except (errors.JournalError, OSError) as error:  # of a file of large values or lines; the next time will do
                 self._say(f"journal: old runs stay for now: {error}")
 
     # called in the journal's thread

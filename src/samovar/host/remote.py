@@ -171,7 +171,7 @@ class RemoteHost(Host):
             return self.engine.is_taken(handle.action)
 
     def find(self, query: bytes) -> bytes:
-        """A page of what is written down (``host.archive``). JournalError: there is none, and why."""
+        """For ``host.archive.ask``. JournalError: there is no page, and why."""
         answer = self._asked(frames.Find(0, query), FIND_SECONDS)
         if answer.problem:
             raise errors.JournalError(answer.problem)

@@ -159,16 +159,18 @@ class Tracing:
             except Exception as error:  # an exporter must not end the thread
                 self._say_once_in_a_while(f"spans could not be exported: {type(error).__name__}: {error}")
             self._closing.wait(_REST * (time.thread_time() - began))
-        if self._dropped:
-            self._say_once_in_a_while(
-                f"{self._dropped} runs and actions were not traced: there were too many at a time"
-            )
-
-    def _say_once_in_a_while(self, line: str) -> None:
-        if not self._closing.is_set() and time.monotonic() - self._said_at >= _SAY_EVERY:
-            self._said_at = time.monotonic()
+        if (dropped := self._dropped) and self._say_once_in_a_while(
+            f"{dropped} runs and actions were not traced: there were too many at a time"
+        ):
             self._dropped = 0
-            self._say(f"tracing: {line}")
+
+    def _say_once_in_a_while(self, line: str) -> bool:
+        """False: not now."""
+        if self._closing.is_set() or time.monotonic() - self._said_at < _SAY_EVERY:
+            return False
+        self._said_at = time.monotonic()
+        self._say(f"tracing: {line}")
+        return True
 
 
 class _Maker:

@@ -82,9 +82,9 @@ class HostSettings(NamedTuple):
         return found
 
 
-def for_uv(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def for_uv() -> dict[str, str]:
     """The environment for uv on this machine: pip's settings hold for uv as well, unless uv has its own."""
-    return _with_uv(dict(os.environ if environ is None else environ))
+    return _with_uv(dict(os.environ))
 
 
 def gather(environ: Mapping[str, str] | None = None) -> HostSettings:

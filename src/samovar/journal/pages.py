@@ -5,6 +5,8 @@ A list is sorted by a time and, within one, by a number that no two rows share.
 
 from __future__ import annotations
 
+import math
+
 from samovar.entries import ActionSummary, Settled
 from samovar.errors import JournalError
 from samovar.model import Failure
@@ -13,6 +15,7 @@ LARGEST = 1_000
 """Items of a page at most."""
 
 Place = tuple[float, int]  # time, number
+_LAST = 2**63 - 1  # number, of any database
 
 
 def cursor(place: Place) -> str:
@@ -26,7 +29,10 @@ def place(after: str) -> Place | None:
         return None
     time, _, number = after.rpartition("-")
     try:
-        return float(time), int(number)
+        found = float(time), int(number)
+        if not math.isfinite(found[0]) or found[1] > _LAST:
+            raise ValueError
+        return found
     except ValueError:
         raise JournalError(f"{after!r} is no place in a list; 'after' takes the 'next' of a page") from None
 

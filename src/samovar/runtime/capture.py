@@ -1,8 +1,8 @@
 """What a task prints is sent to the engine under the task's name, also when tasks interleave.
 
 ``sys.stdout`` and ``sys.stderr`` are replaced before the user's code is imported, so ``print``, ``logging`` and
-``warnings`` all pass here. Whole lines are sent; the rest of a line waits for its end or for the end of the task. What
-is written past them is seen by ``descriptors``.
+``warnings`` all pass here. Whole lines are sent; the rest of a line waits for its end or for the end of the task, or
+until it is long: a progress bar may never end its line. What is written past them is seen by ``descriptors``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from samovar.runtime.descriptors import LONGEST_LINE
 from samovar.sdk.context import current
 from samovar.sdk.controller import Execution
 
@@ -47,7 +48,9 @@ class Stream(io.TextIOBase):
         lines, newline, rest = whole.rpartition("\n")
         if newline:
             self._send(execution.epoch, self._stream, lines + newline)
-        if rest:
+        if len(rest) > LONGEST_LINE:
+            self._send(execution.epoch, self._stream, rest)
+        elif rest:
             parts[self._stream] = rest
         return len(text)
 

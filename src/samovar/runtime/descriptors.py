@@ -16,11 +16,14 @@ from collections.abc import Callable
 UNREAD_BYTES = 1 << 20
 """How much that has come since the last look is handed on; of more, only the end."""
 
+LONGEST_LINE = 64 * 1024
+"""Characters of a line that are kept until its end comes; a longer one is handed on in parts."""
+
 _READ_BYTES = 64 * 1024
 
 
 class Descriptors:
-    """``say`` takes text that ends with a newline, but for what an execution leaves without one.
+    """``say`` takes text that ends with a newline, but for what an execution leaves without one, and long lines.
 
     Any thread may look. What must stay true: one that finds nothing costs a system call and nothing else.
     """
@@ -52,7 +55,7 @@ class Descriptors:
             self._at += len(data)
             text += self._decode(data)
         lines, newline, self._rest = text.rpartition("\n")
-        if ends and self._rest:
+        if self._rest and (ends or len(self._rest) > LONGEST_LINE):
             lines, newline, self._rest = text, "", ""
         if lines or newline:
             self._say(lines + newline)

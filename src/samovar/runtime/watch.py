@@ -7,6 +7,7 @@ takes longer than the engine has patience for is said once: in whose execution, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -52,7 +53,8 @@ class Watch:
 
     def look(self, now: float) -> None:
         if self._descriptors is not None:
-            self._descriptors.look()
+            with contextlib.suppress(OSError):  # what tasks write is not worth the beats, which come from this thread
+                self._descriptors.look()
         if self._link.is_away:
             return
         began = self._selector.turn_began
@@ -79,7 +81,8 @@ def _seen(frame: FrameType) -> tuple[Execution | None, str]:
     at: FrameType | None = frame
     while at is not None:
         if at.f_code is asyncio.Handle._run.__code__:
-            execution = at.f_locals["self"]._context.get(current)
+            handle = at.f_locals["self"]  # None as soon as its callback has ended
+            execution = handle._context.get(current) if handle is not None else None
             break
         depth += 1
         at = at.f_back

@@ -12,6 +12,7 @@ import msgspec
 from samovar.engine.scribe import ROOT, TRACE
 from samovar.engine.survey import Closeup
 from samovar.entries import ActionQuery, ActionSummary
+from samovar.errors import JournalError
 from samovar.model import Phase, Underway
 from samovar.web import models
 from samovar.web.lookout import Lookout
@@ -24,8 +25,6 @@ KEPT_NUMBERS = 50_000
 SEARCHED = 20
 """Pages of the journal, or turns of the engine, of which a page is made at most. It may be short, and have a next."""
 
-UNDERWAY = frozenset({Phase.QUEUED, Phase.WAITING_FOR_RESOURCES, Phase.INITIALIZING, Phase.RUNNING})
-
 
 class Wanted(NamedTuple):
     """Actions of a run. ``parent`` "": the first one; None: all."""
@@ -35,6 +34,15 @@ class Wanted(NamedTuple):
     phase: Phase | None = None
     task: str = ""
     limit: int = 100
+
+    @property
+    def has_underway(self) -> bool:
+        """Some of these may be on their way."""
+        return self.phase is None or not self.phase.is_terminal
+
+    @property
+    def has_settled(self) -> bool:
+        return self.phase is None or self.phase.is_terminal
 
 
 class Actions:
@@ -49,14 +57,16 @@ class Actions:
         passage = Passage.of(after)
         found: list[models.Action] = []
         for _ in range(SEARCHED):
-            if passage.before is None or len(found) == wanted.limit or wanted.phase not in (None, *UNDERWAY):
+            if passage.before is None or len(found) == wanted.limit or not wanted.has_underway:
                 break
             part, passage = self._underway(wanted, wanted.limit - len(found), passage)
             found += part
+            if passage.before:
+                self._look.breathe()
         else:
             return models.ActionList(items=found, next=passage.cursor)
-        is_left = passage.before is not None and wanted.phase in (None, *UNDERWAY)
-        if is_left or wanted.phase in UNDERWAY or self._look.journal is None:
+        is_left = passage.before is not None and wanted.has_underway
+        if is_left or not wanted.has_settled or self._look.journal is None:
             return models.ActionList(items=found, next=passage.cursor if is_left else "")
         for _ in range(SEARCHED):
             if len(found) == wanted.limit:
@@ -97,7 +107,16 @@ class Actions:
                 found, before = self._survey.underway(ask)
             if found or not before:
                 return self._noted(found[0]).number if found else 0
+            if not ask.before and self._has_ended(run, action):  # a look that is cheaper than all the turns to come
+                return 0
             ask = msgspec.structs.replace(ask, before=before)
+            self._look.breathe()
+
+    def _has_ended(self, run: str, action: str) -> bool:
+        """As far as that is written down, and can be read."""
+        with contextlib.suppress(JournalError):
+            return self._look.outcome(run, action) is not None
+        return False
 
     def _underway(self, wanted: Wanted, limit: int, passage: Passage) -> tuple[list[models.Action], Passage]:
         """What one turn finds."""

@@ -22,7 +22,6 @@ from samovar.web import models, problems
 from samovar.web.feed import Standing
 from samovar.web.guard import is_file
 from samovar.web.lookout import Lookout
-from samovar.web.problems import Problem
 from samovar.web.routes import logs, metrics, pools, runs, service, timeline
 from samovar.web.routes.base import House, Segments
 
@@ -81,10 +80,7 @@ class _Files(Mount):
 def _events(house: House, standing: Standing, names: list[str]) -> list[tuple[str, bytes]]:
     """In a thread: what those who listen are told of a sample."""
     found = [("pools", pools.pool_list(house.lookout.feed, standing).model_dump_json().encode())]
-    changed = []
-    for name in names:
-        with contextlib.suppress(Problem, BaseRuntimeError):  # gone again, or not to be read now
-            changed.append(house.runs.get(name).model_dump(mode="json"))
-    if changed:
-        found.append(("runs", msgspec.json.encode({"items": changed})))
+    with contextlib.suppress(BaseRuntimeError):  # the journal cannot be read now
+        if changed := house.runs.told(names):
+            found.append(("runs", msgspec.json.encode({"items": [run.model_dump(mode="json") for run in changed]})))
     return found

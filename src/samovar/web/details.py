@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from samovar.engine.crew import pool_of
 from samovar.engine.scribe import ROOT, TRACE
 from samovar.engine.survey import Closeup
-from samovar.engine.timeline import Bar, Life
+from samovar.engine.timeline import Bar, Glance, Life
 from samovar.entries import (
     AttemptEnded,
     AttemptQuery,
@@ -87,12 +87,13 @@ class Details:
         ran: float = 0.0,
     ) -> models.ActionDetail:
         ended = self._attempts(about)
-        bars = self._look.bars_of(pool, about.run, about.id)
+        glance = self._look.glance(pool)
+        bars = glance.bars_of(about.run, about.id) if glance is not None else []
         facts = spans.Facts(
             about.queued,
             about.ended,
             _tries(about, ended, bars, ran),
-            self._pool(pool),
+            self._pool(pool, glance),
             retries,
             about.cached,
             f"it was {about.phase.value.replace('_', ' ')}" if about.ended is not None else "",
@@ -118,11 +119,10 @@ class Details:
         found: list[AttemptEnded] = self._look.find(query).items
         return found
 
-    def _pool(self, pool: str) -> spans.Pool:
-        strip = self._look.strip(pool, 1)
+    def _pool(self, pool: str, glance: Glance | None) -> spans.Pool:
         settings = self._look.settings(pool)
-        if strip is not None and strip.lives:
-            moved = [life.moved(strip.zero) for life in strip.lives]
+        if glance is not None and glance.lives:
+            moved = [life.moved(glance.zero) for life in glance.lives]
             return spans.Pool(moved, settings.concurrency, settings.max_replicas)
         if self._look.journal is None or not pool:
             return spans.Pool()

@@ -15,7 +15,7 @@ from typing import Any
 
 import samovar
 from samovar import errors
-from samovar.engine.timeline import Bar, Strip, id_of, of_action
+from samovar.engine.timeline import Glance
 from samovar.entries import ActionQuery, Settled
 from samovar.host import archive, lines
 from samovar.host.lines import LogPage, LogQuery
@@ -29,8 +29,13 @@ from samovar.wire import frames
 KEPT_LINES = 200
 """Lines that a replica has written outside of tasks, the newest."""
 
+LONGEST_LINE = 1_000
+"""Characters of such a line that are kept."""
+
 KEPT_REPLICAS = 1_000
 """Replicas of which such lines are kept."""
+
+BREATH = 0.001  # seconds
 
 NO_JOURNAL = "no journal is kept, so what has ended is not known; set SAMOVAR_JOURNAL, or leave it unset, to keep one"
 
@@ -51,6 +56,11 @@ class Lookout:
         with self.turn:
             self.timeline = self.engine.keep_timeline()
             self._on_log, self.engine.on_log = self.engine.on_log, self._heard
+
+    @staticmethod
+    def breathe() -> None:
+        """Between two turns of many: whoever takes a lock again at once gets it before those who wait for it."""
+        time.sleep(BREATH)
 
     # the service
 
@@ -98,22 +108,20 @@ class Lookout:
             environment = self.engine.environments.get(pool)
         return environment.settings if environment is not None else PoolSettings()
 
-    def strip(self, pool: str, limit: int, since: float | None = None) -> Strip | None:
-        """Its timeline; None: there is no such pool."""
+    def glance(self, pool: str) -> Glance | None:
+        """At what its replicas have run; None: there is no such pool."""
         with self.turn:
-            return self.timeline.strip(pool, since, limit)
-
-    def bars_of(self, pool: str, run: str, action: str) -> list[Bar]:
-        """The executions of an action, as far as they are kept, by the wall clock."""
-        with self.turn:
-            rows, zero = self.timeline.rows(pool)
-        return [bar.moved(zero) for bar in of_action(rows, run, action)]
+            return self.timeline.glance(pool)
 
     def id_of(self, run: str, number: int) -> str:
         """Of an action that a timeline has by its number; "": none has it."""
         with self.turn:
-            pools = [self.timeline.rows(pool)[0] for pool in self.engine.environments]
-        return next(filter(None, (id_of(rows, run, number) for rows in pools)), "")
+            pools = list(self.engine.environments)
+        for pool in pools:
+            glance = self.glance(pool)
+            if glance is not None and (found := glance.id_of(run, number)):
+                return found
+        return ""
 
     def replica_log(self, replica: str) -> list[str]:
         with self.turn:
@@ -121,7 +129,8 @@ class Lookout:
 
     def _heard(self, replica: str, stream: str, text: str) -> None:
         """In a turn: it writes outside of tasks."""
-        self._written.setdefault(replica, deque(maxlen=KEPT_LINES)).extend(text.splitlines()[-KEPT_LINES:])
+        fresh = (line[:LONGEST_LINE] for line in text.splitlines()[-KEPT_LINES:])
+        self._written.setdefault(replica, deque(maxlen=KEPT_LINES)).extend(fresh)
         self._written.move_to_end(replica)
         if len(self._written) > KEPT_REPLICAS:
             self._written.popitem(last=False)
@@ -129,11 +138,12 @@ class Lookout:
 
     # what is written down
 
-    def find(self, query: Any) -> Any:
-        """A page, in which all is that was said before. JournalError: there is none, and why."""
+    def find(self, query: Any, waits: bool = True) -> Any:
+        """A page; ``waits``: until all is in it that was said before. JournalError: there is none, and why."""
         if self.journal is None:
             raise errors.JournalError(NO_JOURNAL)
-        archive.catch_up(query, self.journal, self._logbook)
+        if waits:
+            archive.catch_up(query, self.journal, self._logbook)
         return self.journal.find(query)
 
     def outcome(self, run: str, action: str) -> Settled | None:
@@ -152,11 +162,12 @@ class Lookout:
                     return data[:limit], len(data) <= limit
         return b"", False
 
-    def lines(self, query: LogQuery) -> LogPage:
-        """What tasks have printed; nothing where that is not kept."""
+    def lines(self, query: LogQuery, waits: bool = True) -> LogPage:
+        """What tasks have printed; nothing where that is not kept. ``waits``: until what was said before is stored."""
         if self._logbook is None:
             return LogPage([], query.after, True)
-        archive.catch_up(query, self.journal, self._logbook)
+        if waits:
+            archive.catch_up(query, self.journal, self._logbook)
         try:
             return lines.read(self._logbook.root, query)
         except ValueError as error:

@@ -40,11 +40,6 @@ def expose(station: Station, journal: Journal | None, accept: str = "") -> Expos
     return Exposition(encode(registry), content_type)
 
 
-def metrics(station: Station, journal: Journal | None) -> bytes:
-    """The same in Prometheus's own format."""
-    return expose(station, journal).body
-
-
 class _Snapshot(Collector):
     """All figures at a moment."""
 

@@ -18,8 +18,6 @@ from samovar.web.problems import Problem
 MARKS = 40
 """Of a passage; of more the older ones are joined, and then an action may be shown twice, but is never left out."""
 
-BEGINNING = float("-inf")
-
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """At ``at`` all that was queued at ``queued`` or later had been passed."""

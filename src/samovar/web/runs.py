@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,7 +16,7 @@ from samovar.entries import ActionQuery, RunQuery, RunSummary
 from samovar.journal.pages import LARGEST
 from samovar.model import Phase
 from samovar.web import models
-from samovar.web.actions import SEARCHED, UNDERWAY, Actions, Wanted
+from samovar.web.actions import SEARCHED, Actions, Wanted
 from samovar.web.lookout import Lookout
 from samovar.web.problems import Problem
 
@@ -22,6 +26,12 @@ COUNTING_TURNS = 100
 COUNTED_PAGES = 5
 """Of failed actions of a run that are counted; likewise."""
 
+REST = 10.0
+"""Times what a dear count took, for which it is told again."""
+
+KEPT_COUNTS = 100
+"""Of runs."""
+
 _BAD = (Phase.FAILED, Phase.ABORTED, Phase.TIMED_OUT)
 
 
@@ -30,12 +40,15 @@ class Runs:
         self._look = lookout
         self._actions = actions
         self._turn, self._engine = lookout.turn, lookout.engine
+        self._counting = threading.Lock()
+        self._counted: dict[tuple[str, bool], tuple[float, models.RunCounts]] = {}
+        """By run, and whether it is on its way: until when they hold, by the monotonic clock, and the counts."""
 
     def page(self, query: RunQuery, search: str = "") -> models.RunList:
         """The newest first. ``search``: a part of the name or of the task."""
         if self._look.journal is None:
             return models.RunList(items=[run for run in self._live(query) if _matches(run, query, search)], next="")
-        phase = Phase.RUNNING if query.phase in UNDERWAY else query.phase
+        phase = query.phase if query.phase is None or query.phase.is_terminal else Phase.RUNNING
         found: list[models.Run] = []
         after = query.after
         for _ in range(SEARCHED):
@@ -47,10 +60,19 @@ class Runs:
                 break
         return models.RunList(items=found, next=after)
 
-    def get(self, name: str) -> models.Run:
-        """404: there is none."""
+    def told(self, names: Iterable[str]) -> list[models.Run]:
+        """Of these, those that there still are. One wait for the journal does for all."""
+        found: list[models.Run] = []
+        for place, name in enumerate(names):
+            with contextlib.suppress(Problem):
+                found.append(self.get(name, waits=place == 0))
+        return found
+
+    def get(self, name: str, waits: bool = True) -> models.Run:
+        """404: there is none. ``waits``: as ``Lookout.find``."""
         query = RunQuery(run=name)
-        found = self._seen(self._look.find(query).items) if self._look.journal is not None else self._live(query)
+        is_written = self._look.journal is not None
+        found = self._seen(self._look.find(query, waits).items) if is_written else self._live(query)
         if not found:
             raise Problem(404, f"there is no run {name!r}; /api/v1/runs lists those that are known")
         return found[0]
@@ -108,12 +130,30 @@ class Runs:
         ]
 
     def _counts(self, run: models.Run) -> models.RunCounts:
-        live = self._count_live(run.name) if run.is_live else Counter()
-        bad = self._count_bad(run.name) if self._look.journal is not None else None
+        """Every page of a run asks each second: what is dear to count is counted for all, and not all the time."""
+        with self._counting:
+            key = run.name, run.is_live  # nobody asks again of a run that has ended
+            until, counts = self._counted.pop(key, (0.0, None))
+            began = time.monotonic()
+            if counts is None or began >= until:
+                counts, is_dear = self._count(run)
+                if not is_dear:
+                    return counts
+                now = time.monotonic()
+                until = now + REST * (now - began)
+            self._counted[key] = until, counts
+            if len(self._counted) > KEPT_COUNTS:
+                del self._counted[next(iter(self._counted))]
+            return counts
+
+    def _count(self, run: models.Run) -> tuple[models.RunCounts, bool]:
+        """And whether one turn, or the first pages, did not do."""
+        live, turns = self._count_live(run.name) if run.is_live else (Counter(), 0)
+        bad, pages = self._count_bad(run.name) if self._look.journal is not None else (None, 0)
         with self._turn:
             root = self._engine.roots.get(run.name)
             settled = root.run.settled if root is not None else run.actions
-        return models.RunCounts(
+        counts = models.RunCounts(
             queued=None if live is None else live[Phase.QUEUED],
             waiting=None if live is None else live[Phase.WAITING_FOR_RESOURCES],
             running=None if live is None else live[Phase.RUNNING],
@@ -122,33 +162,37 @@ class Runs:
             aborted=None if bad is None else bad[Phase.ABORTED],
             timed_out=None if bad is None else bad[Phase.TIMED_OUT],
         )
+        return counts, turns > 1 or pages > len(_BAD)
 
-    def _count_live(self, run: str) -> Counter[str] | None:
-        """By phase; None: there are too many."""
+    def _count_live(self, run: str) -> tuple[Counter[str] | None, int]:
+        """By phase, None where there are too many; and the turns that it took."""
         total: Counter[str] = Counter()
         before = 0
-        for _ in range(COUNTING_TURNS):
+        for turn in range(1, COUNTING_TURNS + 1):
             with self._turn:
                 part, before = self._engine.survey.count(run, before)
             total += part
             if not before:
-                return total
-        return None
+                return total, turn
+            self._look.breathe()
+        return None, COUNTING_TURNS
 
-    def _count_bad(self, run: str) -> Counter[str] | None:
-        """What has not succeeded, by phase; None: there is too much."""
+    def _count_bad(self, run: str) -> tuple[Counter[str] | None, int]:
+        """What has not succeeded by phase, None where there is too much; and the pages that it took."""
         total: Counter[str] = Counter()
+        read = 0
         for phase in _BAD:
             query = ActionQuery(run=run, phase=phase, limit=LARGEST)
             for _ in range(COUNTED_PAGES):
-                page = self._look.find(query)
+                page = self._look.find(query, waits=False)  # the run itself was waited for
+                read += 1
                 total[phase] += sum(TRACE not in action.action for action in page.items)
                 query = msgspec.structs.replace(query, after=page.next)
                 if not page.next:
                     break
             else:
-                return None
-        return total
+                return None, read
+        return total, read
 
 
 def _matches(run: models.Run, query: RunQuery, search: str) -> bool:

@@ -212,7 +212,7 @@ def test_filters_of_runs(journal):
     assert found(oldest_first=True, limit=2) == ["r1", "r2"]
 
 
-@pytest.mark.parametrize("after", ["x", "1.5", "-", "1-x"])
+@pytest.mark.parametrize("after", ["x", "1.5", "-", "1-x", "nan-1", "inf-1", f"1.5-{2**63}"])
 def test_a_place_that_is_none_is_refused(journal, after):
     with pytest.raises(JournalError, match="no place in a list"):
         journal.find(ActionQuery(after=after))

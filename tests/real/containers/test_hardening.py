@@ -233,9 +233,10 @@ def _logs(engine, name: str) -> str:
 
 def _unreadable_for_others(folder) -> bool:
     """Nobody but this user gets into the folder on the host, and in it nobody but the replica's user reads a file."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
-    assert files
-    return folder.stat().st_mode & 0o077 == 0 and all(path.stat().st_mode & 0o777 == 0o400 for path in files)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert modes.pop("lock") == modes.pop("output") == 0o600
+    assert modes
+    return folder.stat().st_mode & 0o077 == 0 and set(modes.values()) == {0o400}
 
 
 def test_what_a_replica_writes_is_in_no_log_of_the_container_engine(engine):

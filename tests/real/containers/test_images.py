@@ -138,7 +138,7 @@ def test_every_step_is_in_the_image(images, leaf, tmp_path):
     assert seen["python"] == "/opt/venv/bin/python"
     assert seen["samovar"].startswith("/opt/samovar/")
     assert f"msgspec=={seen['msgspec']}" in own.pins()
-    compiled = "find /opt/samovar/samovar -name 'frames.*.pyc' -printf '%f\\n'"
+    compiled = "find /opt/samovar/samovar -name 'session.*.pyc' -printf '%f\\n'"
     program = f"cat n; folder/sub/run.sh; flat/sub/run.sh; cat renamed.txt; {compiled}"
     said = run(images, tag, "sh", "-c", program)
     assert said.startswith("1\ntree v")

@@ -20,6 +20,7 @@ LARGEST = 500
 LONGEST = 4096
 """Characters of a parameter."""
 
+EVENTS = "text/event-stream"
 
 SLASH = "\ue000"
 """Stands for a slash that was written as ``%2F``: it parts nothing."""

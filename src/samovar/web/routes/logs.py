@@ -15,7 +15,7 @@ from samovar.host.lines import LogPage, LogQuery
 from samovar.web import models
 from samovar.web.feed import QUIET, event
 from samovar.web.problems import documented
-from samovar.web.routes.base import LONGEST, After, House, In, Name, Word
+from samovar.web.routes.base import EVENTS, LONGEST, After, House, In, Name, Word
 
 router = APIRouter(prefix="/api/v1", tags=["logs"])
 
@@ -24,8 +24,6 @@ LARGEST = 5_000
 
 LOOK = 0.25
 """Seconds between two looks of a stream at whether more is written."""
-
-EVENTS = "text/event-stream"
 
 Tail = Annotated[int | None, Query(ge=0, le=LARGEST, description="Only the last so many.")]
 
@@ -91,7 +89,7 @@ async def _lines(house: House, query: LogQuery, page: LogPage) -> AsyncIterator[
             await asyncio.sleep(LOOK)
             is_over = not await asyncio.to_thread(_is_live, house, query.run)
         query = msgspec.structs.replace(query, after=page.next or query.after)
-        page = await asyncio.to_thread(house.lookout.lines, query)
+        page = await asyncio.to_thread(house.lookout.lines, query, is_over)  # what is not stored yet comes later
 
 
 def _is_live(house: House, run: str) -> bool:

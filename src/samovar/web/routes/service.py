@@ -7,11 +7,9 @@ from fastapi.responses import StreamingResponse
 
 from samovar.web import models
 from samovar.web.problems import Problem, documented
-from samovar.web.routes.base import In
+from samovar.web.routes.base import EVENTS, In
 
 router = APIRouter(tags=["service"])
-
-EVENTS = "text/event-stream"
 
 
 @router.get("/api/v1/service", response_model=models.Service, responses=documented(), operation_id="get_service")
@@ -33,8 +31,8 @@ async def stream_events(house: In) -> Response:
 @router.get("/healthz", response_model=models.Health, responses=documented(), operation_id="get_health")
 def healthz(house: In) -> models.Health:
     """The service lives: its engine takes turns."""
-    house.lookout.feed.standing()
-    return models.Health(status="ok")
+    with house.lookout.turn:
+        return models.Health(status="ok")
 
 
 @router.get("/readyz", response_model=models.Health, responses=documented(), operation_id="get_readiness")

@@ -34,10 +34,12 @@ def get_timeline(
     accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """What its replicas have run, those that still run included: the newest `limit` that ended at `since` or later."""
-    strip = house.lookout.strip(pool, limit, since)
-    if strip is None:
+    glance = house.lookout.glance(pool)
+    if glance is None:
         raise Problem(404, f"there is no pool {pool!r}; /api/v1/pools lists those that there are")
-    body = msgspec.json.encode({"pool": pool, "since": since, "until": until, **columns(strip, until)})
+    body = msgspec.json.encode(
+        {"pool": pool, "since": since, "until": until, **columns(glance.strip(since, limit), until)}
+    )
     headers = {"vary": "accept-encoding"}
     if len(body) > PACKED_BYTES and "gzip" in accept_encoding:
         body = gzip.compress(body, 1)

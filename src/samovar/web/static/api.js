@@ -76,6 +76,8 @@ export async function stream(parts, query, { hear, heartbeat = () => {}, signal 
   } catch (error) {
     if (signal?.aborted) return;
     throw error instanceof TypeError ? new Gone() : error;
+  } finally {
+    reader.cancel().catch(() => {}); // whoever hears may have failed: a browser has few connections, and this one is over
   }
 }
 
