@@ -37,7 +37,7 @@ from samovar.engine.figures import Ledgers
 from samovar.engine.turn import Turn
 from samovar.engine.work import Called, Run
 from samovar.host.remote import RemoteHost
-from samovar.web.metrics import metrics
+from samovar.web.metrics import expose
 
 from . import services
 
@@ -189,7 +189,7 @@ def scraped(queued: int) -> tuple[float, float]:
         held, whole = [], []
         for _ in range(5):
             began = time.perf_counter()
-            metrics(station, None)
+            expose(station, None)
             whole.append(time.perf_counter() - began)
             held.append(station.turn.seconds)
         talk.engine.hub.close()

@@ -68,6 +68,7 @@ class Recall:
         if link.calls.pop(work.call, None) is None or not link.is_open:  # it was withdrawn
             self._vault.discard((*work.blobs, *(blobs or ())))
         elif blobs is None:
+            work.pool = self._engine.pool_for(work.task, work.run, link.homes)  # its pool may have ended meanwhile
             self._engine.submit(work, parent)
         else:
             self._vault.discard(work.blobs)
