@@ -47,7 +47,7 @@ def test_containers_of_a_service_that_is_killed(container_engine, tmp_path):
     try:
         _, said = client.communicate(timeout=SECONDS)
         assert client.returncode == 0, said
-        assert has_ended(home)
+        until(lambda: has_ended(home))
         assert container_engine.containers() == before
         entries = settled(home)
         assert {entry.attempts for entry in entries} == {1}
