@@ -219,14 +219,18 @@ def _lease(where: str, value: Any) -> float:
     return seconds
 
 
-def _loop_patience(where: str, value: Any) -> float:
+def _positive(where: str, value: Any, unit: str) -> float:
     try:
-        seconds = float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        seconds = 0.0
-    if not seconds > 0:
-        raise _wrong(f"{where}={value!r}: it must be a number of seconds, more than 0")
-    return seconds
+        number = 0.0
+    if not number > 0:
+        raise _wrong(f"{where}={value!r}: it must be a number of {unit}, more than 0")
+    return number
+
+
+def _loop_patience(where: str, value: Any) -> float:
+    return _positive(where, value, "seconds")
 
 
 def _progress(where: str, value: Any) -> str:
@@ -240,13 +244,7 @@ def _max_queued(where: str, value: Any) -> int:
 
 
 def _keep_days(where: str, value: Any) -> float:
-    try:
-        days = float(value)
-    except (TypeError, ValueError):
-        days = 0.0
-    if not days > 0:
-        raise _wrong(f"{where}={value!r}: it must be a number of days, more than 0")
-    return days
+    return _positive(where, value, "days")
 
 
 def _keep_runs(where: str, value: Any) -> int:

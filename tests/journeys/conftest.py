@@ -15,7 +15,7 @@ from samovar.host.embedded import EmbeddedHost
 from samovar.host.remote import RemoteHost
 from samovar.sdk import run as sdk_run
 
-from .services import running
+from .services import Home, running
 
 
 class Seen:
@@ -72,3 +72,10 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+@pytest.fixture
+def served(home: Home) -> Iterator[Home]:
+    """A service of the module's ``home``."""
+    with running(home.path):
+        yield home

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +129,6 @@ class Home(services.Home):
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
-
-
-@pytest.fixture
-def served(home: Home) -> Iterator[Home]:
-    with services.running(home.path):
-        yield home
 
 
 def test_replicas_start_when_the_folder_of_the_client_has_gone(served: Home) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +90,6 @@ class Home(services.Home):
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path, PROGRAM)
-
-
-@pytest.fixture
-def served(home: Home) -> Iterator[Home]:
-    with services.running(home.path):
-        yield home
 
 
 # runs that are left to the service

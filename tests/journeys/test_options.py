@@ -257,12 +257,6 @@ def begin(home: Home) -> Iterator[Begin]:
         process.communicate(timeout=SECONDS)
 
 
-@pytest.fixture
-def served(home: Home) -> Iterator[Home]:
-    with services.running(home.path):
-        yield home
-
-
 WORK = 4 + 20 + 5 + 3 + 100
 
 

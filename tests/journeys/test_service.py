@@ -60,12 +60,6 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path, PROGRAM)
 
 
-@pytest.fixture
-def served(home: Home) -> Iterator[Home]:
-    with services.running(home.path):
-        yield home
-
-
 def test_a_second_script_meets_a_warm_replica_and_its_state(served: Home) -> None:
     assert [served.load() for _ in range(3)] == ["1", "2", "3"]
     done = served.samovar("run", str(served.script), "load")

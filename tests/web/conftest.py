@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from samovar.engine.engine import Engine, Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.turn import Turn
-from samovar.engine.work import Called, Outcome, Run
+from samovar.engine.work import Called, Run
 from samovar.host.logbook import Logbook
 from samovar.host.premises import Premises
 from samovar.journal.memory import MemoryJournal
@@ -22,6 +22,7 @@ from samovar.web.app import application
 from samovar.web.guard import Guard
 from samovar.wire import frames
 from samovar.wire.session import replica_session
+from tests.engine.test_admission import Starter
 from tests.engine.test_clients import Peer
 from tests.engine.test_handshake import FakeKeeper
 
@@ -35,18 +36,6 @@ ENVIRONMENT = Environment(
 )
 TASK = TaskSpec("e.f", "m", "f", ENVIRONMENT)
 URL = "http://127.0.0.1:7870"
-
-
-class Starter:
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-
-    def running(self) -> None: ...
-
-    def logged(self, label: str, stream: str, text: str) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
 
 
 class Station:

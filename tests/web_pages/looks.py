@@ -94,6 +94,11 @@ class Visitor:
         self.wrong.clear()
         assert not found, "\n".join(found)
 
+    def check_both_themes(self) -> None:
+        for theme in THEMES:
+            self.page.emulate_media(color_scheme=theme)
+            self.check()
+
     def close(self) -> None:
         self.context.close()
         assert not self.wrong, "\n".join(self.wrong)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.web_pages import invented as facts
-from tests.web_pages.looks import DESK, PHONE, THEMES
+from tests.web_pages.looks import DESK, PHONE
+from tests.web_pages.pretend import STATIC
 
 FAILED_ACTION = facts.action(4, facts.ROOT)["id"]
 
@@ -28,9 +31,7 @@ def test_each_page_is_well_in_both_themes_and_sizes(page, invented, visit):
         visitor = visit(invented.url, size=size)
         shown = visitor.open(*parts, query=query)
         shown.get_by_text(text).locator("visible=true").first.wait_for()
-        for theme in THEMES:
-            shown.emulate_media(color_scheme=theme)
-            visitor.check()
+        visitor.check_both_themes()
         visitor.context.close()
 
 
@@ -49,9 +50,17 @@ def test_what_is_empty_or_unknown_says_what_to_do(parts, invented, visit):
     }[parts]
     page.get_by_text(said).wait_for()
     if parts in (("pools",), ("runs",)):
-        for theme in THEMES:
-            page.emulate_media(color_scheme=theme)
-            visitor.check()
+        visitor.check_both_themes()
+
+
+def test_dark_is_the_same_whether_the_system_or_the_reader_asks_for_it():
+    """CSS has no way to say it once."""
+    tokens = (STATIC / "tokens.css").read_text()
+    asked, chosen = re.findall(
+        r':root(?::not\(\[data-theme="light"\]\)|\[data-theme="dark"\]) \{(.*?)\}', tokens, re.DOTALL
+    )
+    assert asked.split() == chosen.split()
+    assert "--bg:" in chosen
 
 
 def test_a_check_sees_what_is_wrong(invented, visit):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.journeys import services
 from tests.web_pages import looks
-from tests.web_pages.looks import PHONE, THEMES
+from tests.web_pages.looks import PHONE
 
 expect = pytest.importorskip("playwright.sync_api", reason="there is no playwright").expect
 
@@ -245,10 +245,8 @@ def test_a_pool_is_scaled_and_drained(served, visit):
 def test_real_pages_are_well_in_both_themes(size, served, visit):
     visitor = visit(served.url, size=size)
     for parts in (("pools",), ("runs",), ("runs", "fan-1"), ("runs", "boom-1")):
-        page = visitor.open(*parts)
-        for theme in THEMES:
-            page.emulate_media(color_scheme=theme)
-            visitor.check()
+        visitor.open(*parts)
+        visitor.check_both_themes()
 
 
 def test_the_pages_outlive_the_service(served, visit):

@@ -14,7 +14,7 @@ try:
     import click
 
     from samovar.cli.commands import abort, get, logs, pool, serve, start, status, stop, token
-    from samovar.cli.params import ENDPOINT, RUN
+    from samovar.cli.params import ENDPOINT, RESULT, RUN
 except ModuleNotFoundError as missing:  # the base install is for user images and has no command
     raise SystemExit("samovar's command needs more than the base install: pip install 'samovar[engine]'") from missing
 
@@ -45,14 +45,7 @@ def cli() -> None:
     short_help="Run a task of a Python file.",
     options_metavar="[RUN-OPTIONS]",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the result is written to stdout; json: the outputs alone.",
-)
+@RESULT
 @click.option(
     "--driver",
     type=click.Choice(["auto", "process", "container"]),
@@ -112,14 +105,7 @@ def run(
 
 @cli.command("attach", short_help="Show a run of the service until it ends, and its result.")
 @ENDPOINT
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the result is written to stdout; json: the outputs alone.",
-)
+@RESULT
 @click.option("--no-progress", is_flag=True, help="No display of pools and no progress lines.")
 @click.option("--log/--no-log", default=True, show_default=True, help="Show what tasks print from now on, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the result and errors: no progress, no logs.")

@@ -98,6 +98,14 @@ OUTPUT = click.option(
 TEXT_OUTPUT = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Text, or JSON."
 )
+RESULT = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the result is written to stdout; json: the outputs alone.",
+)
 WATCH = click.option(
     "-w",
     "--watch",
