@@ -24,11 +24,14 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import itertools
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -39,6 +42,19 @@ LOCK = ROOT / "requirements.lock"
 MARKER = VENV / "made-from"
 
 COVERED = "*/samovar/core/*,*/samovar/wire/*"
+RULES = ["tests/core", "tests/wire"]
+"""What covers them."""
+
+LANES = 2
+ROOMS = {
+    "journeys": ["tests/journeys"],
+    "containers": ["tests/real", "tests/conformance/driver", "tests/docs"],
+    "chaos": ["tests/chaos"],
+    "pages": ["tests/web", "tests/web_pages"],
+    "simulator": ["tests/sim"],
+}
+"""Tests that take long, the longest first, as processes that run two at a time; all other tests are one more. What uses
+the container engine is one room: its storage serves one process at a time."""
 
 
 class SetupError(Exception):
@@ -150,24 +166,56 @@ def bench(arguments: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     python = str(PYTHON)
-    steps = {
+    checks = {
         "ruff check": [str(BIN / "ruff"), "check", "."],
         "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
         "mypy": [python, "-m", "mypy"],
         "import-linter": [str(BIN / "lint-imports")],
-        "pytest": [python, "-m", "coverage", "run", "-m", "pytest", *arguments],
-        "coverage": [python, "-m", "coverage", "report", "--fail-under=100", f"--include={COVERED}"],
     }
-    results: dict[str, int] = {}
-    for name, command in steps.items():
-        print(f"── {name}", flush=True)
-        results[name] = subprocess.run(command, cwd=ROOT).returncode
-        print(f"── {name}: {'ok' if not results[name] else f'FAILED ({results[name]})'}\n", flush=True)
+    pytest, measured = [python, "-m", "pytest"], [python, "-m", "coverage", "run", "-m", "pytest"]
+    report = {"coverage": [python, "-m", "coverage", "report", "--fail-under=100", f"--include={COVERED}"]}
     if arguments:
-        results.pop("coverage")
+        results = carry_out({**checks, "pytest": [*measured, *arguments]})
+        carry_out(report)
+    else:
+        rooms = {f"pytest {name}": [*pytest, *paths] for name, paths in ROOMS.items()}
+        rest = ["tests", *(f"--ignore={path}" for path in itertools.chain(RULES, *ROOMS.values()))]
+        results = carry_out(
+            {**checks, **rooms, "pytest rules": [*measured, *RULES], "pytest rest": [*pytest, *rest]}, LANES
+        )
+        results |= carry_out(report)
     failed = [name for name, code in results.items() if code]
     print(f"failed: {', '.join(failed)}" if failed else "all steps passed", flush=True)
     return 1 if failed else 0
+
+
+def carry_out(steps: dict[str, list[str]], lanes: int = 1) -> dict[str, int]:
+    """The exit code of each step. Of several lanes each says all that a step has said at once, when it has ended."""
+    printing = threading.Lock()
+
+    def one(name: str) -> int:
+        with contextlib.ExitStack() as held:
+            said = held.enter_context(tempfile.TemporaryFile()) if lanes > 1 else None
+            if said is None:
+                print(f"── {name}", flush=True)
+            started = time.monotonic()
+            code = subprocess.run(steps[name], cwd=ROOT, env=variables(), stdout=said, stderr=said).returncode
+            held.enter_context(printing)
+            if said is not None:
+                print(f"── {name}", flush=True)
+                said.seek(0)
+                sys.stdout.buffer.write(said.read())
+            outcome = f"FAILED ({code})" if code else "ok"
+            print(f"── {name}: {outcome} after {time.monotonic() - started:.0f} s\n", flush=True)
+        return code
+
+    with ThreadPoolExecutor(lanes) as pool:
+        return dict(zip(steps, pool.map(one, steps), strict=True))
+
+
+def variables() -> dict[str, str]:
+    """The tests start thousands of Pythons. Where nothing is kept of what these compile, that is most of the time."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def main(argv: list[str]) -> int:

@@ -28,7 +28,7 @@ from .test_handshake import FakeKeeper
 TASK = TaskSpec("e.f", "m", "f", Environment("e", settings=PoolSettings(1, 1)))
 JOIN = frames.Join(frames.VERSION, 1)
 START = frames.Start(7, 1, "r1", b"in")
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class Talk:

@@ -17,7 +17,7 @@ from samovar.wire import frames
 from samovar.wire.session import replica_session
 
 TASK = TaskSpec("e.f", "m", "f", Environment("e", settings=PoolSettings(1, 1)))
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class FakeKeeper:

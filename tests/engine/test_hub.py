@@ -17,7 +17,7 @@ from samovar.wire import frames
 from samovar.wire.session import replica_session
 
 HELLO = frames.Hello(frames.VERSION, "p-1", "token", 1)
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class Heard:

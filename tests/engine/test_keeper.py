@@ -10,7 +10,7 @@ from samovar.engine.turn import Turn
 from samovar.errors import ImageBuildError
 from samovar.model import Environment
 
-SECONDS = 10
+SECONDS = 30
 
 
 class Driver:

@@ -57,15 +57,15 @@ def test_a_turn_of_another_thread_keeps_no_signal(turn: Turn) -> None:
     def elsewhere() -> None:
         with turn:
             inside.set()
-            leave.wait(10)
+            leave.wait(30)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(30)
     with pytest.raises(Signalled):
         os.kill(os.getpid(), signal.SIGHUP)
     leave.set()
-    thread.join(10)
+    thread.join(30)
 
 
 def test_a_handler_that_comes_later_is_kept_too(turn: Turn) -> None:

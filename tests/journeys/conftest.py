@@ -15,7 +15,7 @@ from samovar.host.embedded import EmbeddedHost
 from samovar.host.remote import RemoteHost
 from samovar.sdk import run as sdk_run
 
-from .services import Home, running
+from .services import SECONDS, Home, running
 
 
 class Seen:
@@ -66,7 +66,7 @@ def seen(host: Host) -> Seen:
     return _seen
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
     """Wait for ``condition``; fail when it does not come true."""
     end = time.monotonic() + seconds
     while not condition():

@@ -334,7 +334,7 @@ def test_a_pool_is_scaled_stopped_and_drained(served: Home) -> None:
     assert served.samovar("pool", "stop", "tea").returncode == 0
     served.go(0, 1)
     assert served.attach(run).stdout == "1\n"
-    assert not pids & {replica["pid"] for replica in served.json("get", "replicas")}
+    until(lambda: not pids & {replica["pid"] for replica in served.json("get", "replicas")})
     assert served.samovar("pool", "drain", pool["name"][:5]).returncode == 0
     until(lambda: served.json("get", "replicas") == [])
     assert served.json("get", "pools")[0]["state"] == "drained"

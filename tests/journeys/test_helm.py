@@ -36,7 +36,7 @@ def test_many_threads_wait_at_once(host: Host) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(services.SECONDS)
     assert results == {n: [(n * 1000 + i) ** 2 for i in range(50)] for n in range(8)}
 
 
@@ -63,7 +63,7 @@ def test_a_thread_waits_for_what_another_thread_aborts(host: Host) -> None:
     until(lambda: run.phase.value == "running")
     run.abort("enough")
     for thread in threads:
-        thread.join(20)
+        thread.join(services.SECONDS)
     assert [type(error) for error in raised] == [flyte.errors.ActionAbortedError] * 2
 
 
@@ -82,7 +82,7 @@ def test_a_thread_that_waits_for_long_delays_nobody(host: Host) -> None:
         until(quick.done)
         assert quick.result() == 16
     slow.abort()
-    waiting.join(20)
+    waiting.join(services.SECONDS)
     assert not waiting.is_alive()
 
 
@@ -101,7 +101,7 @@ def test_event_loops_in_threads(host: Host) -> None:
         thread.start()
     assert [flyte.run(program.square, x=i).result() for i in range(50)] == [i * i for i in range(50)]
     for thread in threads:
-        thread.join(60)
+        thread.join(services.SECONDS)
     assert results == {base: [(base + i) ** 2 for i in range(200)] for base in (0, 1000, 2000)}
 
 
@@ -116,7 +116,7 @@ def test_calls_are_futures_and_coroutines(host: Host) -> None:
         second = await asyncio.create_task(flyte.run.aio(program.square, x=2))
         async with asyncio.TaskGroup() as group:
             third = group.create_task(second.result.aio())
-        waited = await asyncio.wait_for(first.outputs.aio(), 20)
+        waited = await asyncio.wait_for(first.outputs.aio(), services.SECONDS)
         cancelled = asyncio.ensure_future(first.result.aio())
         cancelled.cancel()
         return [waited, third.result(), asyncio.iscoroutine(first.result.aio())]
@@ -178,7 +178,7 @@ def test_signals_in_the_middle_of_calls_tear_nothing(host: Host) -> None:
         except Interrupted:
             interrupts += 1
     stop.set()
-    shooter.join(10)
+    shooter.join(services.SECONDS)
     signal.signal(signal.SIGHUP, before)
     assert interrupts
     assert len(runs) >= 3000 - interrupts

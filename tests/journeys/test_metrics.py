@@ -36,13 +36,13 @@ def test_a_scrape_of_a_service_that_has_worked(tmp_path: Path) -> None:
         assert home.samovar("run", str(home.script), "cook", "--dish", "soup").stdout == "soup\n"
         assert home.samovar("run", str(home.script), "burn").returncode == 1
         host = RemoteHost(address, lambda _: None, lambda *_: None)
-        with urllib.request.urlopen(f"{host.service.web}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"{host.service.web}/metrics", timeout=services.SECONDS) as answer:
             text = answer.read().decode()
             assert answer.headers["content-type"].startswith("text/plain; version=")
         asked = urllib.request.Request(
             f"{host.service.web}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
         )
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(asked, timeout=services.SECONDS) as answer:
             assert answer.headers["content-type"].startswith("application/openmetrics-text")
             assert answer.read().endswith(b"# EOF\n")
         host.close()

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from . import services
+from .conftest import until
 
 ROOT = Path(__file__).parents[2]
 SEED = ROOT / "examples" / "seed"
@@ -93,7 +93,7 @@ async def main() -> None:
 def test_no_replica_outlives_its_engine(tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "sleeper.py"
     script.write_text(SLEEPER)
-    marker = f"SAMOVAR_TEST_MARK={tmp_path.name}-{how.name}"
+    marker = f"SAMOVAR_TEST_MARK={tmp_path}"
     process = subprocess.Popen(
         [sys.executable, "-m", "samovar", "run", str(script), "main"],
         env={**os.environ, "TEST_MARK": marker},
@@ -105,19 +105,13 @@ def test_no_replica_outlives_its_engine(tmp_path: Path, how: signal.Signals) -> 
     for line in process.stdout:
         if "asleep" in line:
             break
-    end = time.monotonic() + 10
-    while len(group_members(marker)) < 3:
-        assert time.monotonic() < end, "two replicas and a stray child were expected"
-        time.sleep(0.01)
+    until(lambda: len(group_members(marker)) >= 3)  # two replicas and a stray child
     process.send_signal(how)
     rest = process.stdout.read()
-    process.wait(30)
+    process.wait(services.SECONDS)
     assert process.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[how.name], rest
     assert "Traceback" not in rest
-    end = time.monotonic() + 10
-    while group_members(marker):
-        assert time.monotonic() < end, "a replica outlived its engine"
-        time.sleep(0.05)
+    until(lambda: not group_members(marker))
     process.stdout.close()
 
 

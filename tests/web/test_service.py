@@ -124,7 +124,7 @@ def test_a_service_ends_in_time_with_open_streams(pages):
         reader.start()
     pages.process.send_signal(signal.SIGTERM)
     pages.process.send_signal(signal.SIGTERM)
-    _, said = pages.process.communicate(timeout=15)
+    _, said = pages.process.communicate(timeout=SECONDS)
     for reader in readers:
         reader.join(SECONDS)
     assert len(read) == 2, "streams end as they should, not in the middle of a part"

@@ -181,5 +181,11 @@ def test_frames_of_the_other_direction_are_refused() -> None:
         engine_session().receive(Session.send([frames.Cancel(1)]))
 
 
+def test_a_refusal_names_both_versions() -> None:
+    said = frames.other_version(frames.VERSION + 1)
+    assert f"protocol {frames.VERSION + 1} is spoken" in said
+    assert f"speaks {frames.VERSION}" in said
+
+
 def test_structs_are_arrays_on_the_wire() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(frames.Cancel(7))) == ["cancel", 7]

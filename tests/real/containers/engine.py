@@ -56,7 +56,8 @@ class Engine:
             listener.bind(str(self.socket))
             listener.listen(128)
             program = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time=0"
-            self._service = subprocess.Popen(["sh", "-c", program], stdin=listener, env=self._variables)
+            command, folder = ["sh", "-c", program], self.socket.parent  # whoever runs out of memory leaves a file there
+            self._service = subprocess.Popen(command, stdin=listener, env=self._variables, cwd=folder)
 
     def stop(self) -> None:
         if self._service is not None:

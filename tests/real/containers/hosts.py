@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from samovar.core.pool import PoolStats
@@ -39,11 +37,6 @@ class Hosted:
         assert environment.reusable is not None
         pool = self.pool(environment)
         return (pool.starting, pool.ready, pool.draining) == (0, environment.reusable.max_replicas, 0)
-
-    def folders(self) -> list[Path]:
-        """All that it and its driver keep files in."""
-        prefix = f"samovar-{os.getuid()}-*"
-        return [Path(self.embedded.station.folder), *Path(self.embedded.blobs.folder).parent.glob(prefix)]
 
     def text(self, stream: str = "stdout", label: str = "") -> str:
         """What executions wrote whose label has ``label`` in it."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samovar.drivers.container_spec import LOCK
+
 from . import program
 from .hosts import SECONDS, until
 
@@ -113,7 +115,9 @@ def test_secrets_reach_the_task_and_nothing_else(engine, host, monkeypatch, tmp_
     (name,) = engine.of("trusted")
     shown = engine.podman("inspect", name) + engine.podman("ps", "--all", "--format", "json") + repr(host.seen)
     shown += engine.podman("events", "--stream=false", "--since=10m", "--format=json")
-    files = [path for folder in host.folders() for path in folder.rglob("*") if path.is_file()]
+    lock = engine.podman("inspect", "--format", f'{{{{index .Config.Labels "{LOCK}"}}}}', name).strip()
+    folders = [host.embedded.station.folder, host.embedded.blobs.folder, os.path.dirname(lock)]
+    files = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"lock", "boot"}
     shown += "".join(path.read_text(errors="replace") for path in files if others_can_read(path))
     for secret in (word, content):
