@@ -56,8 +56,12 @@ class Engine:
             listener.bind(str(self.socket))
             listener.listen(128)
             program = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time=0"
-            command, folder = ["sh", "-c", program], self.socket.parent  # whoever runs out of memory leaves a file there
-            self._service = subprocess.Popen(command, stdin=listener, env=self._variables, cwd=folder)
+            self._service = subprocess.Popen(
+                ["sh", "-c", program],
+                stdin=listener,
+                env=self._variables,
+                cwd=self.socket.parent,  # where a container runs out of memory, a file is left
+            )
 
     def stop(self) -> None:
         if self._service is not None:
