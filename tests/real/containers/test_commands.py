@@ -29,7 +29,7 @@ print(json.dumps(joblib.load("/opt/iris/model.joblib").predict(load_iris().data)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SAMOVAR, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=2 * SECONDS)
+    return subprocess.run([*SAMOVAR, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=4 * SECONDS)
 
 
 @pytest.mark.parametrize(
