@@ -9,8 +9,8 @@
 
 The first call makes .venv from requirements.lock, every package checked against its hash; later calls find it
 ready, and make it anew when requirements.lock or pyproject.toml has changed. Set-up talks on stderr alone.
-`test` exits with 1 when any step fails, and runs all of them. With pytest arguments, which may choose a part
-of the tests, coverage is shown and does not count.
+`test` exits with 1 when any step fails, and runs all of them, two at a time. With pytest arguments, which may
+choose a part of the tests, it runs one after the other, and coverage is shown and does not count.
 """
 
 from __future__ import annotations
@@ -190,23 +190,23 @@ def test(arguments: list[str]) -> int:
 
 
 def carry_out(steps: dict[str, list[str]], lanes: int = 1) -> dict[str, int]:
-    """The exit code of each step. Of several lanes each says all that a step has said at once, when it has ended."""
-    printing = threading.Lock()
+    """The exit code of each step. Beside others a step is shown as a whole when it has ended, else as it goes."""
+    showing = threading.Lock()
 
     def one(name: str) -> int:
-        with contextlib.ExitStack() as held:
-            said = held.enter_context(tempfile.TemporaryFile()) if lanes > 1 else None
-            if said is None:
+        started = time.monotonic()
+        with tempfile.TemporaryFile() as said:
+            if lanes == 1:
                 print(f"── {name}", flush=True)
-            started = time.monotonic()
-            code = subprocess.run(steps[name], cwd=ROOT, env=variables(), stdout=said, stderr=said).returncode
-            held.enter_context(printing)
-            if said is not None:
-                print(f"── {name}", flush=True)
-                said.seek(0)
-                sys.stdout.buffer.write(said.read())
-            outcome = f"FAILED ({code})" if code else "ok"
-            print(f"── {name}: {outcome} after {time.monotonic() - started:.0f} s\n", flush=True)
+            output = said if lanes > 1 else None
+            code = subprocess.run(steps[name], cwd=ROOT, env=variables(), stdout=output, stderr=output).returncode
+            with showing:
+                if lanes > 1:
+                    said.seek(0)
+                    print(f"── {name}", flush=True)
+                    sys.stdout.buffer.write(said.read())
+                outcome = f"FAILED ({code})" if code else "ok"
+                print(f"── {name}: {outcome} after {time.monotonic() - started:.0f} s\n", flush=True)
         return code
 
     with ThreadPoolExecutor(lanes) as pool:

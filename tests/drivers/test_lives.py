@@ -30,7 +30,7 @@ def ended(life: Orphan, before: signal.Signals | None = None) -> None:
         if before is not None:
             assert not over.is_set()
             life.signal(before)
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
 
     asyncio.run(test())
 

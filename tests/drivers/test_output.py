@@ -109,7 +109,7 @@ def test_one_timer_looks_at_all_and_stops_with_the_last(tmp_path):
         for _ in range(2):
             for path in files:
                 write(path, f"{path.name}\n")
-            assert {await asyncio.wait_for(heard.get(), 20) for _ in files} == {"a", "b"}
+            assert {await asyncio.wait_for(heard.get(), 60) for _ in files} == {"a", "b"}
         outputs[0].finish()
         assert rounds._timer is not None
         outputs[1].finish()

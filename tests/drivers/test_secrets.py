@@ -80,7 +80,7 @@ def test_a_secret_file_of_a_process_lives_as_long_as_it_does(folder):
     async def test() -> None:
         driver = ProcessDriver(("-c", program), lambda _, line: heard.put_nowait(line))
         await driver.start("r", needing(SecretSpec("KEY", "key", "/keys")), {})
-        path = await asyncio.wait_for(heard.get(), 20)
+        path = await asyncio.wait_for(heard.get(), 60)
         root = path.removesuffix("/keys/key")
         assert os.stat(path).st_mode & 0o777 == 0o400
         assert os.stat(root).st_mode & 0o777 == 0o700

@@ -133,7 +133,7 @@ def test_a_replica_runs_in_it(leaf):
         environment = Environment("e", image=packages(leaf))
         await driver.prepare(environment, lambda line: None)
         await driver.start("r", environment, {})
-        how = await asyncio.wait_for(driver.wait("r"), 20)
+        how = await asyncio.wait_for(driver.wait("r"), 60)
         await driver.close()
         return how.output.split()
 

@@ -24,7 +24,7 @@ from samovar.host.gate import Gate
 from samovar.host.tokens import Tokens
 from samovar.host.tunnel import Tunnel
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class FakeLink:

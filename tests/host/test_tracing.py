@@ -27,7 +27,7 @@ from tests.journeys.conftest import until
 
 from . import traced
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @contextlib.contextmanager

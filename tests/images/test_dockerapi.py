@@ -45,7 +45,7 @@ async def answering(socket: Path, headers: dict[str, str], status: int = 200):
 
 
 def run(coroutine):
-    return asyncio.run(asyncio.wait_for(coroutine, 20))
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
 
 
 @pytest.fixture(autouse=True)

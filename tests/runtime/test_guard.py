@@ -20,7 +20,7 @@ from samovar.wire.blobs import Blobs
 from samovar.wire.session import engine_session
 from tests.journeys.conftest import until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 MODULE = """
 import asyncio, os, pathlib, subprocess, time

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
-SECONDS = 20
+SECONDS = 60
 DESK, PHONE = (1280, 900), (360, 740)
 THEMES = ("light", "dark")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -58,15 +59,26 @@ async def hold(until: str) -> str:
 """
 
 
+PORTS = range(20_000, 30_000)
+"""Of these the kernel gives none away by itself: the next service is to have the port that the last one had."""
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Served:
     """A home with a service that has pages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.home = services.Home(path, PROGRAM)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = next(port for port in random.sample(PORTS, len(PORTS)) if is_free(port))
         self.begin()
 
     @property
