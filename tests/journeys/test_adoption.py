@@ -320,7 +320,7 @@ def test_an_adopted_replica_that_stops_is_given_up_and_its_late_result_is_refuse
     world.start("blocks_loop")
     until(lambda: "blocks" in world.notes(), SECONDS)
     world.kill()
-    world.serve(SAMOVAR_LEASE="2")
+    world.serve(SAMOVAR_LEASE="3")
     stopped = world.pid_of("blocks")
     os.kill(stopped, signal.SIGSTOP)
     until(lambda: world.notes().count("blocks") == 2, SECONDS)

@@ -76,7 +76,7 @@ def recorded(home: Path) -> list[tuple[str, int]]:
 
 def test_a_replica_that_is_stopped_past_its_lease_and_goes_on_later(tmp_path: Path) -> None:
     home = services.Home(tmp_path, PROGRAM)
-    service, _ = services.begin(home.path, SAMOVAR_LEASE="2")
+    service, _ = services.begin(home.path, SAMOVAR_LEASE="3")
     client = home.begin("waits", "--path", str(home.path), name="r")
     until(lambda: len(began(home.path)) == 1, SECONDS)
     (stopped,) = began(home.path)

@@ -21,7 +21,7 @@ from samovar.images import dockerapi
 from samovar.model import Environment, Exit
 from samovar.ports import Driver
 
-SECONDS = 20  # the bound of every wait
+SECONDS = 60  # the bound of every wait
 VARIABLES = ("PLAIN", "IMAGE", "BOOT", "PASSWORD")
 
 

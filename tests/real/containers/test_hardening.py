@@ -259,7 +259,7 @@ def test_a_replica_cannot_pretend_to_end_otherwise():
     async def test():
         async with world(TRIES + program) as here:
             await here.driver.start("r", ALONE, {})
-            how = await asyncio.wait_for(here.driver.wait("r"), 20)
+            how = await asyncio.wait_for(here.driver.wait("r"), 60)
             assert how.signal == signal.SIGKILL
 
     run(test())
