@@ -450,7 +450,8 @@ class Engine:
         if work.record is not None and self.scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
-            self.scribe.settled(work, work.record, command.superseded)
+            if work.link is not None:  # else it is told when its run ends
+                self.scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
@@ -469,8 +470,8 @@ class Engine:
                     self.handle(Drain(pool))
             if work.run.survivors:
                 self.adoption.ended(work.run)
-            if self.scribe is not None:
-                self.scribe.ended(work.run, work.phase)
+            if self.scribe is not None and work.record is not None:
+                self.scribe.ended(work, work.record)
             self.logbook.ended(work.run.name)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))

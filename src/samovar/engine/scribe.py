@@ -140,7 +140,9 @@ class Scribe:
 
     def call(self, run: Run, parent: Record, task: TaskSpec, frame: Submit) -> Record:
         """``parent`` calls a task."""
-        action = _free(run, parent.call(task.name, frame.body, frame.ordinal))
+        action = parent.call(task.name, frame.body, frame.ordinal)
+        if action in run.taken:
+            action = _free(run, action)
         record = Record(action, parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(action, None)) is not None:
             record.forsaken = forsaken[1].forsaken
@@ -207,10 +209,14 @@ class Scribe:
         self._settle(work.run, entry)
         if work.failure is not None:
             self.failed(record)
-        left = [record] if record.forsaken else []
+        if record.forsaken:
+            self._settle_forsaken(work.run, record)
+
+    def _settle_forsaken(self, run: Run, record: Record) -> None:
+        left = [record]
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._settle(work.run, forsaken)
+                self._settle(run, forsaken)
                 left.append(below)
 
     def failed(self, record: Record) -> None:
@@ -261,7 +267,7 @@ class Scribe:
         run.settled += 1
         self._write(entry)
 
-    def _entry(self, work: Work, record: Record) -> Settled:
+    def _entry(self, work: Work, record: Record, actions: int = 0) -> Settled:
         hit, succeeded = work.hit, work.failure is None
         return Settled(
             work.run.name,
@@ -284,6 +290,7 @@ class Scribe:
             hit.source if hit is not None else "",
             work.ran,
             work.number,
+            actions,
         )
 
     def retried(self, work: Work, record: Record, failure: Failure) -> None:
@@ -317,8 +324,13 @@ class Scribe:
 
     # in a turn
 
-    def ended(self, run: Run, phase: Phase) -> None:
-        self._write(RunEnded(run.name, phase, self._clock(), run.settled))
+    def ended(self, work: Work, record: Record) -> None:
+        """A run has ended: this is its first action."""
+        run = work.run
+        if record.forsaken:
+            self._settle_forsaken(run, record)
+        run.settled += 1
+        self._write(self._entry(work, record, run.settled))
 
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         """``replicas``: how many the pool wants from here on."""
