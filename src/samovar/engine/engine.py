@@ -400,11 +400,10 @@ class Engine:
         figures.cold += command.cold
         if work.link is None:
             work.run.starter.running()
-        record = work.record
-        recalls = False
+        record, origin, recalls = work.record, None, False
         if record is not None:
-            record.assigned(command)
             recalls = self.scribe is not None and self.scribe.recalls(work.run, record, command)
+            origin = record.assigned(command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -421,7 +420,7 @@ class Engine:
             task.max_inline_io_bytes,
             work.context,
             (),
-            record.origin if record is not None else None,
+            origin,
             work.trace,
         )
         if recalls and self.scribe is not None:
