@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted, size_of
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
-GATHER, GATHER_BUSY = 0.05, 0.1  # seconds in which a group gathers: each commit takes the interpreter from the engine
+GATHER = 0.1  # seconds in which a group gathers in busy times: each commit takes the interpreter from the engine
 GROUP = 20_000  # entries that are committed at once, and what was recorded together with the last of them
 CALM = 250  # entries of a group; of more, the engine is busy and has better use for the processor
 QUIET = 0.25  # seconds without such a group until it is calm
@@ -199,8 +199,8 @@ class Writer:
             if not self._queue:
                 self._is_idle = True
                 return [], 0
-        if self._recorded - self._done < GROUP:
-            self._hurry.wait(GATHER_BUSY if is_busy else GATHER)
+        if is_busy and self._recorded - self._done < GROUP:
+            self._hurry.wait(GATHER)
         group, size = list[Entry](), 0
         while self._queue and len(group) < GROUP:
             entries, more = self._queue.popleft()
