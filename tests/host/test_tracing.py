@@ -31,12 +31,14 @@ SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def host_with(exporter: SpanExporter | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def host_with(
+    exporter: SpanExporter | None, monkeypatch: pytest.MonkeyPatch, per_second: float = 0.0
+) -> Iterator[list[str]]:
     """What is said; spans are exported when the block has ended."""
     said: list[str] = []
     host = EmbeddedHost(said.append, lambda *_: None)
     if exporter is not None:
-        host.station._tracing = Tracing(host.engine, exporter, said.append)
+        host.station._tracing = Tracing(host.engine, exporter, said.append, per_second)
     monkeypatch.setattr(sdk_run, "_opened", host)
     try:
         yield said
@@ -195,7 +197,7 @@ def test_an_exporter_that_is_stuck_costs_spans_and_nothing_else(monkeypatch: pyt
         for _ in range(9):
             assert samovar.run(traced.parent, 9).result() == list(range(9))
         tracing = sdk_run._opened.station._tracing  # type: ignore[union-attr]
-        assert tracing._dropped >= 7, "runs that come while much waits are not traced"
+        assert tracing._spans.untraced >= 70, "actions that come while much waits are not traced"
         assert len(tracing._queue) < 60, "and what waits does not grow"
         stuck.gate.set()
         until(lambda: any("spans could not be exported: OSError: the collector is away" in line for line in said))
@@ -220,11 +222,11 @@ def test_which_exporter_is_wanted(variables: dict[str, str], name: str) -> None:
 def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "pigeon")
-    assert open_tracing(None, said.append) is None  # type: ignore[arg-type]
+    assert open_tracing(None, said.append, 0.0) is None  # type: ignore[arg-type]
     assert "there is no exporter pigeon; pip install 'samovar[otel]'" in said[0]
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     monkeypatch.setattr(tracing, "_exporter", lambda name: 1 / 0)
-    assert open_tracing(None, said.append) is None  # type: ignore[arg-type]
+    assert open_tracing(None, said.append, 0.0) is None  # type: ignore[arg-type]
     assert "ZeroDivisionError" in said[1]
 
 

@@ -43,7 +43,7 @@ from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
-from samovar.engine.spans import See, stand_before
+from samovar.engine.spans import See, stand_round
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
 from samovar.engine.timeline import Timeline
@@ -213,7 +213,7 @@ class Engine:
 
     def observe(self, see: See) -> None:
         """From here on somebody sees commands, and is given what they are about."""
-        stand_before(self._carry_out, see(self._works, self._pools.actions))
+        stand_round(self._carry_out, see(self, self._works, self._pools.actions))
 
     # events
 
