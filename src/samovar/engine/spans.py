@@ -4,9 +4,8 @@
       queue                  each attempt: in the queue; "start" while it waits for its replica to start
       run                    each attempt: on its replica. What it calls, and spans of its own code, are below it
 
-An engine that is not traced pays nothing for this: what is seen of its commands stands round them only where somebody
-observes. Called in turns; ``Way.spans`` alone is for any thread. A run is a trace, or part of the trace that its script
-was in.
+Called by the engine, in turns; ``Way.spans`` alone is for any thread. A run is a trace, or part of the trace that its
+script was in. An engine that nobody traces pays a comparison for this.
 
 There is a budget of traced actions, as each costs more than a tiny task itself. A run that does not begin to be traced
 is not traced, and what an action calls is traced only where that action is. While the budget is being spent large runs
@@ -17,22 +16,17 @@ nevertheless, from its last attempt on.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from samovar import traceparent
 from samovar.core.actions import Action
-from samovar.core.messages import Assign, Retried, Settle
-from samovar.model import Failure
+from samovar.core.messages import Assign, Settle
+from samovar.model import Failure, Phase
 from samovar.traceparent import Traceparent
 
 if TYPE_CHECKING:
     from samovar.engine.work import Run, Work
-
-CarryOut = Callable[[Any], None]
-
-Sees = dict[type[Any], Callable[[CarryOut], CarryOut]]
-"""By command: what takes the place of that which carries it out, and calls it."""
 
 
 class Now(Protocol):
@@ -41,20 +35,12 @@ class Now(Protocol):
     now: float
 
 
-See = Callable[[Now, Mapping[int, "Work"], Mapping[int, Action]], Sees]
-"""Takes an engine, its works and its actions, by their numbers."""
-
 SMALL = 64
 """Actions of a run that is likely to be whole in a trace."""
 
 
-_UNTRACED = Traceparent(0, 0, is_sampled=False)
-"""What is above a run that is not traced for want of budget."""
-
-
-def stand_round(carry_out: dict[type[Any], CarryOut], sees: Sees) -> None:
-    for command, see in sees.items():
-        carry_out[command] = see(carry_out[command])
+_UNTRACED, _UNWANTED = Traceparent(0, 0, is_sampled=False), Traceparent(0, 1, is_sampled=False)
+"""What is above a run that is not traced: for want of budget; since nobody wants it."""
 
 
 class Budget:
@@ -147,6 +133,11 @@ class Way:
         self.phase = ""
         self.error = ""
 
+    def end(self, now: float, phase: Phase, failure: Failure | None) -> None:
+        self.ended, self.phase = now, phase.value
+        self.error = failure.message if failure is not None else ""
+        self.attempts[-1].end(now, self.error)
+
     def spans(self, wall: float) -> Iterator[Span]:
         """When it has ended. ``wall``: seconds since 1970 when the monotonic clock began."""
         action = _new_id()
@@ -179,108 +170,66 @@ class Tracer(Protocol):
 
 
 class Spans:
-    def __init__(
-        self,
-        engine: Now,
-        works: Mapping[int, Work],
-        actions: Mapping[int, Action],
-        tracer: Tracer,
-        budget: Budget,
-    ) -> None:
+    def __init__(self, engine: Now, works: Mapping[int, Work], tracer: Tracer, budget: Budget) -> None:
         self._engine = engine
         self._works = works
-        self._actions = actions
         self._tracer = tracer
         self._budget = budget
-        self._ways: dict[int, Way] = {}  # by action
         self.untraced = 0  # actions for which there was no budget, or no room
-        self.sees: Sees = {Assign: self._assigning, Retried: self._retrying, Settle: self._settling}
 
-    def _assigning(self, carry_out: CarryOut) -> CarryOut:
-        """Of what is not traced there may be tens of thousands a second."""
-        engine, works, ways, budget, assigned = self._engine, self._works, self._ways, self._budget, self._assigned
-
-        def assign(command: Assign) -> None:
-            work = works[command.action]
-            top = work.run.top
-            if top is not None and not top.is_sampled:
-                if top is _UNTRACED:
-                    self.untraced += 1
-            elif (
-                budget.whole_at - engine.now > (_BEGIN if top is None else _GO_ON if work.number <= SMALL else _LARGE)
-                and command.action not in ways
-            ):
-                self.untraced += 1
-                if top is None:
-                    work.run.top = _UNTRACED
-            else:
-                assigned(command, work)
-            carry_out(command)
-
-        return assign
-
-    def _retrying(self, carry_out: CarryOut) -> CarryOut:
-        def retry(command: Retried) -> None:
-            self._failed(command.action, command.failure)
-            carry_out(command)
-
-        return retry
-
-    def _settling(self, carry_out: CarryOut) -> CarryOut:
-        ways, settled = self._ways, self._settled
-
-        def settle(command: Settle) -> None:
-            if command.failure is not None or command.action in ways:
-                settled(command)
-            carry_out(command)
-
-        return settle
-
-    def _assigned(self, command: Assign, work: Work) -> None:
-        action = self._actions[command.action]
-        way = self._ways.get(command.action) or self._begin(work, action)
+    def assigned(self, command: Assign, work: Work, action: Action) -> str:
+        """The span of the attempt, for what is below it; "": there is none, as with most where there are very many."""
+        way = work.way
         if way is None:
-            return
+            top = work.run.top
+            if top is _UNTRACED:
+                self.untraced += 1
+                return ""
+            if top is _UNWANTED:
+                return ""
+            share = _BEGIN if top is None else _GO_ON if work.number <= SMALL else _LARGE
+            way = self._begin(work, action) if self._budget.whole_at - self._engine.now <= share else None
+            if way is None:
+                if top is None:
+                    work.run.top = work.run.top or _UNTRACED
+                self.untraced += work.run.top is not _UNWANTED
+                return ""
         attempt = _Attempt(command.replica, self._engine.now, action.queued_at)
         if command.cold and action.execution is not None:
             replica = action.execution.replica
             attempt.start = replica.started_at, replica.ready_at
         way.attempts.append(attempt)
-        work.trace = str(Traceparent(way.trace, attempt.span))
+        return str(Traceparent(way.trace, attempt.span))
 
     def _begin(self, work: Work, action: Action) -> Way | None:
         """None: it is not traced."""
-        parent = action.parent
-        caller = self._ways.get(parent.id) if parent is not None else None
-        is_below_untraced = caller is None and parent is not None and self._works[parent.id].since
+        caller = self._works[action.parent.id] if action.parent is not None else None
+        is_below_untraced = caller is not None and caller.way is None and caller.since
         if is_below_untraced or not self._tracer.has_room():
-            self.untraced += 1
-            work.run.top = work.run.top or _UNTRACED
             return None
         top = self._top(work.run)
-        above = caller.attempts[-1].span if caller is not None else top.span
+        above = caller.way.attempts[-1].span if caller is not None and caller.way is not None else top.span
         return self._open(work, top, above, action.queued_at)
-
-    def _open(self, work: Work, top: Traceparent, above: int, asked: float) -> Way | None:
-        if not top.is_sampled:
-            return None
-        self._budget.spend(self._engine.now)
-        way = self._ways[work.action] = Way(top.trace, above, work, asked)
-        return way
 
     def _top(self, run: Run) -> Traceparent:
         """The span that the run is in, or, for want of one, a trace of its own."""
         if run.top is None or run.top is _UNTRACED:
             trace = random.getrandbits(128) or 1
-            run.top = traceparent.parse(run.trace) or Traceparent(trace, 0, self._tracer.is_sampled(trace))
+            top = traceparent.parse(run.trace) or Traceparent(trace, 0, self._tracer.is_sampled(trace))
+            run.top = top if top.is_sampled else _UNWANTED
         return run.top
 
-    def _failed(self, number: int, failure: Failure) -> None:
+    def _open(self, work: Work, top: Traceparent, above: int, asked: float) -> Way | None:
+        if top is _UNWANTED:
+            return None
+        self._budget.spend(self._engine.now)
+        work.way = way = Way(top.trace, above, work, asked)
+        return way
+
+    def failed(self, failure: Failure, work: Work) -> None:
         """An attempt has. Of an action that was not traced this is what can be told, and what follows."""
-        now = self._engine.now
-        way = self._ways.get(number)
+        now, way = self._engine.now, work.way
         if way is None and self._budget.whole_at - now <= _GO_ON and self._tracer.has_room():
-            work = self._works[number]
             top = self._top(work.run)
             way = self._open(work, top, top.span, work.since or now)
             if way is not None:
@@ -288,17 +237,15 @@ class Spans:
         if way is not None:
             way.attempts[-1].end(now, failure.message)
 
-    def _settled(self, command: Settle) -> None:
+    def settled(self, command: Settle, work: Work) -> None:
+        """It is traced, or has failed."""
         failure = command.failure
         if failure is not None and command.epoch:
-            self._failed(command.action, failure)
-        way = self._ways.pop(command.action, None)
-        if way is None:
-            return
-        way.ended, way.phase = self._engine.now, command.phase.value
-        way.error = failure.message if failure is not None else ""
-        way.attempts[-1].end(way.ended, way.error)
-        self._tracer.put(way)
+            self.failed(failure, work)
+        way = work.way
+        if way is not None:
+            way.end(self._engine.now, command.phase, failure)
+            self._tracer.put(way)
 
 
 def _new_id() -> int:

@@ -18,10 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from samovar.core.actions import Action
 from samovar.engine.engine import Engine
-from samovar.engine.spans import Budget, Now, Sees, Span, Spans, Way
-from samovar.engine.work import Work
+from samovar.engine.spans import Budget, Span, Way
 from samovar.ports import Report
 
 if TYPE_CHECKING:
@@ -117,13 +115,9 @@ class Tracing:
         self._closing = threading.Event()
         self._sampler, self._not = provider.sampler, Decision.DROP
         self._per_second = per_second
-        engine.observe(self._see)
+        self._spans = engine.survey.trace(self, Budget(per_second))
         self._thread = threading.Thread(target=self._export_all, name="samovar-tracing", daemon=True)
         self._thread.start()
-
-    def _see(self, engine: Now, works: Mapping[int, Work], actions: Mapping[int, Action]) -> Sees:
-        self._spans = Spans(engine, works, actions, self, Budget(self._per_second))
-        return self._spans.sees
 
     def close(self) -> None:
         """Export what waits."""
