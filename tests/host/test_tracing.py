@@ -203,6 +203,17 @@ def test_an_exporter_that_is_stuck_costs_spans_and_nothing_else(monkeypatch: pyt
         until(lambda: any("spans could not be exported: OSError: the collector is away" in line for line in said))
 
 
+def test_actions_beyond_the_budget_are_not_traced_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    exporter = InMemorySpanExporter()
+    with host_with(exporter, monkeypatch, per_second=0.001) as said:
+        samovar.run(traced.child, 1).wait()
+        samovar.run(traced.parent, 3).wait()
+        until(lambda: bool(said and "4 actions were not traced" in said[-1]))
+        assert "many at a time for 0.001 a second (traces_per_second)" in said[-1]
+    assert [span.name for span in exporter.get_finished_spans() if span.name.startswith("traced.")] == ["traced.child"]
+
+
 @pytest.mark.parametrize(
     ("variables", "name"),
     [
