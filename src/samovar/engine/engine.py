@@ -221,13 +221,13 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links, and what was written down. Each turn ends with it."""
+        """Write out what is queued on links. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
         if self.scribe is not None:
-            self.scribe.hand_over()
+            self.scribe.turn_ended()
 
     def hand_over(self) -> None:
         """Give the journal what is written down."""
@@ -236,7 +236,7 @@ class Engine:
         self.cache.hand_over()
 
     def tick(self) -> None:
-        self.cache.hand_over()
+        self.hand_over()
         if self._receipts is not None:
             self._receipts.issue(self.crew.links.values())
         self.adoption.expire()
@@ -451,7 +451,8 @@ class Engine:
         if work.record is not None and self.scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
-            self.scribe.settled(work, work.record, command.superseded)
+            if work.link is not None:  # else it is told when its run ends
+                self.scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
@@ -470,8 +471,8 @@ class Engine:
                     self.handle(Drain(pool))
             if work.run.survivors:
                 self.adoption.ended(work.run)
-            if self.scribe is not None:
-                self.scribe.ended(work.run, work.phase)
+            if self.scribe is not None and work.record is not None:
+                self.scribe.ended(work, work.record)
             self.logbook.ended(work.run.name)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
