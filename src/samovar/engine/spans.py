@@ -46,7 +46,7 @@ _UNTRACED, _UNWANTED = Traceparent(0, 0, is_sampled=False), Traceparent(0, 1, is
 class Budget:
     """How many actions are traced: ``rate`` a second, and at once those of ``SECONDS``. 0: all."""
 
-    SECONDS = 5.0
+    SECONDS = 3.0
 
     __slots__ = ("_each", "whole_at")
 

@@ -30,16 +30,16 @@ NEEDED = "pip install 'samovar[otel]'"
 
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _CLOSE_SECONDS = 5.0
-_REST = 19.0  # times what an export has taken of the processor, until the next one
+_REST = 24.0  # times what an export has taken of the processor, until the next one
 _SAY_EVERY = 60.0  # seconds between two words on what is not traced
 _SPANS = 3  # of an action, mostly
 
 
 class Batches(NamedTuple):
-    """How spans are gathered, as OpenTelemetry's own batches are."""
+    """How spans are gathered, as OpenTelemetry's own batches are, but in smaller ones: each holds the interpreter."""
 
     seconds: float = 5.0  # until what waits is exported
-    spans: int = 512  # in an export at most
+    spans: int = 128  # in an export at most
     queue: int = 16_384  # that wait, at most
 
 
