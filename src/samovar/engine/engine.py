@@ -399,11 +399,10 @@ class Engine:
         span = self.spans.assigned(command, work, action) if self.spans is not None else ""
         if work.link is None:
             work.run.starter.running()
-        record = work.record
-        recalls = False
+        record, origin, recalls = work.record, None, False
         if record is not None:
-            record.assigned(command)
             recalls = self.scribe is not None and self.scribe.recalls(work.run, record, command)
+            origin = record.assigned(command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -420,7 +419,7 @@ class Engine:
             task.max_inline_io_bytes,
             work.context,
             (),
-            record.origin if record is not None else None,
+            origin,
             span,
         )
         if recalls and self.scribe is not None:

@@ -80,17 +80,15 @@ class Record:
         self.called = False  # an attempt has called or traced something, and what came of it may be written down
         self.failing: set[str] | None = None  # ids of what it called that have failed
 
-    def assigned(self, command: Assign) -> None:
-        self.started = time.time()
+    def assigned(self, command: Assign) -> Origin:
+        """An attempt begins. What its replica keeps of it, for the engine that comes after this one."""
+        self.started = now = time.time()
         self.attempts += 1
         self.replica = command.replica
-        self.cold = command.cold
-
-    @property
-    def origin(self) -> Origin:
-        """For the replica that has the attempt."""
-        parent = self.parent.id if self.parent is not None else ""
-        return Origin(self.id, parent, self.queued, self.started or 0.0, self.cold, self.failures, self.failed_at)
+        self.cold = cold = command.cold
+        parent = self.parent
+        caller = parent.id if parent is not None else ""
+        return Origin(self.id, caller, self.queued, now, cold, self.failures, self.failed_at)
 
     def call(self, task: str, body: bytes, ordinal: int) -> str:
         """The id of what it calls, with these inputs for the ``ordinal``-th time."""
