@@ -43,7 +43,7 @@ from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
-from samovar.engine.spans import See, stand_before
+from samovar.engine.spans import Spans
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
 from samovar.engine.timeline import Timeline
@@ -116,6 +116,7 @@ class Engine:
         self._actions = 0
         self._turns = 0
         self.timeline: Timeline | None = None  # where somebody may look at it
+        self.spans: Spans | None = None  # where somebody traces
         self._unflushed: list[Link] = []
         self.executions = said = Executions(self)
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
@@ -210,10 +211,6 @@ class Engine:
     def is_busy(self) -> bool:
         """Whether any replica executes anything."""
         return self.crew.is_busy
-
-    def observe(self, see: See) -> None:
-        """From here on somebody sees commands, and is given what they are about."""
-        stand_before(self._carry_out, see(self._works, self._pools.actions))
 
     # events
 
@@ -396,8 +393,10 @@ class Engine:
         work.phase = RUNNING
         work.since, work.ran = self.now, 0.0
         figures = self.figures.of[work.pool]
-        figures.waited(self.now - self._pools.actions[command.action].queued_at)
+        action = self._pools.actions[command.action]
+        figures.waited(self.now - action.queued_at)
         figures.cold += command.cold
+        span = self.spans.assigned(command, work, action) if self.spans is not None else ""
         if work.link is None:
             work.run.starter.running()
         record, origin, recalls = work.record, None, False
@@ -421,7 +420,7 @@ class Engine:
             work.context,
             (),
             origin,
-            work.trace,
+            span,
         )
         if recalls and self.scribe is not None:
             self.recall.before(self.scribe, work, link, frame)
@@ -446,6 +445,8 @@ class Engine:
             self.recall.settled(work)
         if work.cached is not None:
             self.cache.settled(work)
+        if self.spans is not None and (work.way is not None or command.failure is not None):
+            self.spans.settled(command, work)
         if work.record is not None and self.scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
@@ -489,6 +490,8 @@ class Engine:
     def _retried(self, command: Retried) -> None:
         work = self._works[command.action]
         self.figures.of[work.pool].retried(command.failure)
+        if self.spans is not None:
+            self.spans.failed(command.failure, work)
         if work.record is not None and self.scribe is not None:
             self.scribe.retried(work, work.record, command.failure)
 

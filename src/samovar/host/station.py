@@ -57,6 +57,7 @@ class Station:
         bounds = Bounds(settings.lease, settings.max_queued)
         self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
         self._tracing: Tracing | None = None
+        self._traces_per_second = settings.traces_per_second
         self.engine.crew.patience = settings.loop_patience
         self.helm.on_tick = self.engine.figures.ticked
         self.helm.start(self.engine)
@@ -64,7 +65,7 @@ class Station:
     def trace(self, say: Report) -> None:
         """Export spans, if this process is told where to."""
         with self.turn:
-            self._tracing = open_tracing(self.engine, say)
+            self._tracing = open_tracing(self.engine, say, self._traces_per_second)
 
     @property
     def is_closed(self) -> bool:
