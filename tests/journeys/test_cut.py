@@ -34,6 +34,7 @@ async def step(path: str, number: int) -> int:
     (pathlib.Path(path) / f"began {number}").touch()
     while not (pathlib.Path(path) / "go").exists():
         await asyncio.sleep(0.01)
+    print("ends")
     return number
 
 @env.task
@@ -92,7 +93,7 @@ def recorded(home: services.Home) -> list[tuple[str, int]]:
 
 
 def test_a_network_that_is_cut_in_silence(wire: Network, tmp_path: Path) -> None:
-    """One client waits for a run, another is about to send a large value."""
+    """One client waits for a run, one reads what that prints, one is about to send a large value."""
     for name in ("service", "user"):
         (tmp_path / name).mkdir()
     home, user = (services.Home(tmp_path / name, PROGRAM) for name in ("service", "user"))
@@ -103,22 +104,26 @@ def test_a_network_that_is_cut_in_silence(wire: Network, tmp_path: Path) -> None
     run = ("-m", "samovar", "run", "--name", "steps", str(user.script), "steps", "--n", "3", "--path", str(home.path))
     waiting = Client("waiting", user, wire.within(1), *run)
     until(lambda: len(list(home.path.glob("began *"))) == 3, services.SECONDS)
+    reading = Client("reading", user, wire.within(1), "-m", "samovar", "logs", "-f", "steps")
+    until(lambda: len(wire.connections(0)) == 2, services.SECONDS)
     sending = Client("sending", user, wire.within(1), str(user.script))
     until(lambda: list(parts.iterdir()), services.SECONDS)
-    assert (len(wire.connections(0)), len(wire.connections(1))) == (2, 2)
+    assert (len(wire.connections(0)), len(wire.connections(1))) == (3, 3)
 
     wire.cut()
-    until(lambda: all("is gone; waiting for it" in client.said for client in (waiting, sending)), SECONDS)
+    clients = (waiting, reading, sending)
+    until(lambda: all("is gone; waiting for it" in client.said for client in clients), SECONDS)
     until(lambda: wire.connections(0) == wire.connections(1) == list(parts.iterdir()) == [], SECONDS)
     (home.path / "go").touch()
     until(lambda: phases(home) == {"steps": "succeeded"})  # without the one whose value was on its way
 
     wire.mend()
     assert (waiting.result(), sending.result()) == ("3\n", f"{2**24:.1f}\n")
-    assert (waiting.said.count("is back"), sending.said.count("is back")) == (1, 1)
+    assert sorted(reading.result().splitlines()) == [f"[kept.step {number}] ends" for number in (2, 3, 4)]
+    assert [client.said.count("is back") for client in clients] == [1, 1, 1]
     local.close()
     said = services.end(service)
-    assert said.count("is cut off: its host has been silent for 8 s") == 2, said
+    assert said.count("is cut off: its host has been silent for 8 s") == 3, said
     assert recorded(home) == [
         ("kept.step", 1),
         ("kept.step", 1),

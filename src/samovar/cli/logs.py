@@ -16,7 +16,7 @@ from samovar.cli.source import SEARCHED_RUNS, Source, opened
 from samovar.cli.table import INTERRUPTED
 from samovar.entries import RunQuery
 from samovar.errors import JournalError
-from samovar.host.lines import LogLine, LogQuery
+from samovar.host.lines import LogLine, LogPage, LogQuery
 from samovar.wire.frames import ENGINE_STREAM, SHARED_STREAM
 
 PERIOD = 0.25  # seconds between two looks at a run that goes on
@@ -29,11 +29,11 @@ class Shown(NamedTuple):
 
 
 def logs(target: str, action: str, task: str, tail: int | None, endpoint: str, shown: Shown) -> None:
-    with opened(endpoint) as source:
+    with opened(endpoint, _say) as source:
         run, action = _meant(source, target, action)
         query = LogQuery(run=run, action=action, task=task, tail=tail)
         try:
-            for line in _lines(source, query, shown.follow):
+            for line in (_following if shown.follow else _lines)(source, query):
                 _print(line, shown)
         except KeyboardInterrupt:
             click.get_current_context().exit(INTERRUPTED)
@@ -57,20 +57,41 @@ def _meant(source: Source, target: str, action: str) -> tuple[str, str]:
     return run, target
 
 
-def _lines(source: Source, query: LogQuery, follow: bool) -> Iterator[LogLine]:
-    while True:
-        is_over = not follow or not _goes_on(source, query.run)  # asked first: what it printed last is there by now
+def _lines(source: Source, query: LogQuery) -> Iterator[LogLine]:
+    """Those that are there."""
+    is_last = False
+    while not is_last:
         page: Any = source.find(query)
         yield from page.lines
-        query = msgspec.structs.replace(query, after=page.next, tail=None)
+        query, is_last = _behind(query, page), page.is_last
+
+
+def _following(source: Source, query: LogQuery) -> Iterator[LogLine]:
+    """The same, and those that come, also from a service that comes instead: where each page ends both know."""
+
+    def look() -> tuple[bool, LogPage]:
+        goes_on = _goes_on(source, query.run)  # asked first: what it printed last is there by now
+        return goes_on, source.find(query)
+
+    while True:
+        goes_on, page = source.patiently(look)
+        yield from page.lines
+        query = _behind(query, page)
         if page.is_last:
-            if is_over:
-                if follow and source.host is None and _is_unfinished(source, query.run):
-                    gone = "no service runs, so no line follows; the run goes on when one does: `samovar start`"
-                    click.echo(f"samovar: {gone}", err=True)
-                return
+            if not goes_on:
+                break
             sys.stdout.flush()
             time.sleep(PERIOD)
+    if source.host is None and _is_unfinished(source, query.run):
+        _say("no service runs, so no line follows; the run goes on when one does: `samovar start`")
+
+
+def _behind(query: LogQuery, page: LogPage) -> LogQuery:
+    return msgspec.structs.replace(query, after=page.next, tail=None)
+
+
+def _say(line: str) -> None:
+    click.echo(f"samovar: {line}", err=True)
 
 
 def _goes_on(source: Source, run: str) -> bool:
