@@ -42,7 +42,8 @@ def _attach(name: str, settings: RunOptions) -> int:
         handle = cast("RemoteHost", host).attach(name)
         return _Attached(handle), handle.task
 
-    following = Following(open, begin, _detached, is_ours=False, otherwise=f"cannot attach to run {name}")
+    otherwise = f"cannot attach to run {name}"
+    following = Following(open, begin, _detached, is_ours=False, otherwise=otherwise, no_run=run.TASK_FAILED)
     return run.follow(following, settings)
 
 

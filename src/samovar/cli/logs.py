@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from samovar.cli.source import SEARCHED_RUNS, Source, opened
+from samovar.cli.source import SEARCHED_RUNS, Source, opened, unknown_run
 from samovar.cli.table import INTERRUPTED
 from samovar.entries import RunQuery
 from samovar.errors import JournalError
@@ -42,12 +42,12 @@ def logs(target: str, action: str, task: str, tail: int | None, endpoint: str, s
 def _meant(source: Source, target: str, action: str) -> tuple[str, str]:
     """The run and the action: TARGET is a run, RUN-NUMBER as live lines have it, or an action's id."""
     if source.run_exists(target) or source.find(LogQuery(run=target, limit=1)).lines:
-        return target, action
+        return target, _known(source, target, action)
     if action:
-        raise click.ClickException(f"there is no run {target!r}; `samovar get runs` lists them")
+        raise unknown_run(target)
     run, dash, number = target.rpartition("-")
     if dash and number.isdigit() and source.run_exists(run):
-        return run, number
+        return run, _known(source, run, number)
     run = source.run_of(target)
     if not run:
         raise click.ClickException(
@@ -55,6 +55,18 @@ def _meant(source: Source, target: str, action: str) -> tuple[str, str]:
             "`samovar get actions RUN` the actions of one"
         )
     return run, target
+
+
+def _known(source: Source, run: str, action: str) -> str:
+    """The action, if one is named; it may have written nothing."""
+    if not action or source.action(run, action) is not None:
+        return action
+    if any(True for _ in _lines(source, LogQuery(run=run, action=action, limit=1))):
+        return action
+    with contextlib.suppress(JournalError):  # nothing is written down, or it cannot be read: there may be one
+        if not source.has_settled(run, action):
+            raise click.ClickException(f"run {run!r} has no action {action!r}; `samovar get actions {run}` lists them")
+    return action
 
 
 def _lines(source: Source, query: LogQuery) -> Iterator[LogLine]:

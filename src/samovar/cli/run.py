@@ -196,6 +196,7 @@ class Following(NamedTuple):
     stopped: Callable[[Stopped, Host | None, RunHandle | None, display.Display], None]  # what a signal does
     is_ours: bool = True  # it was started by this command
     otherwise: str = "the run could not start"  # what is said where there is none
+    no_run: int = BAD_INPUT  # and the exit status
 
 
 def follow(how: Following, settings: RunOptions) -> int:
@@ -215,7 +216,7 @@ def follow(how: Following, settings: RunOptions) -> int:
         how.stopped(stop, host, handle, view)
         return stop.status
     except Exception as error:
-        status = failed(error, handle.name if handle is not None else "", view, how.otherwise)
+        status = failed(error, handle.name if handle is not None else "", view, how.otherwise, how.no_run)
         _close(host, view)
         return status
     try:
@@ -312,8 +313,14 @@ def _interrupt(stop: Stopped, host: Host | None, handle: RunHandle | None, view:
             last.cancel()
 
 
-def failed(error: Exception, run: str, view: display.Display, otherwise: str = "the run could not start") -> int:
-    """Say why, the user's frames first."""
+def failed(
+    error: Exception,
+    run: str,
+    view: display.Display,
+    otherwise: str = "the run could not start",
+    no_run: int = BAD_INPUT,
+) -> int:
+    """Say why, the user's frames first; gives the exit status."""
     view.close()
     text = getattr(error, "traceback_text", "")
     if not text and not isinstance(error, BaseRuntimeError):
@@ -326,7 +333,7 @@ def failed(error: Exception, run: str, view: display.Display, otherwise: str = "
     where = f" (on {worker})" if worker else ""
     lines.append(f"samovar: {what}: {name if code == name else f'{name}: {code}'}: {error}{where}")
     view.say("\n".join(lines))
-    return BAD_INPUT if not run and isinstance(error, InitializationError) else TASK_FAILED
+    return no_run if not run and isinstance(error, InitializationError) else TASK_FAILED
 
 
 def _write_result(result: Any, output: str) -> None:

@@ -125,6 +125,14 @@ class Source:
         """The action of a run that is on its way under this id, or under this number within the run."""
         return next(self.underway(run=run, action=action, limit=1), None)
 
+    def has_settled(self, run: str, action: str) -> bool:
+        """Whether an action of a run has ended, named as above. JournalError: nobody knows."""
+        if self.newest(ActionQuery(run=run, action=action), 1):
+            return True
+        return action.isdecimal() and bool(
+            self.newest(ActionQuery(run=run), 1, lambda settled: settled.of_run == int(action))
+        )
+
     def run_of(self, action: str) -> str:
         """The newest run that has an action with this id; "": none of the newest ones has."""
         found = next(self.underway(action=action, limit=1), None)
