@@ -61,18 +61,21 @@ def home(tmp_path: Path) -> services.Home:
 def test_whoever_follows_a_run_waits_for_a_service_that_was_killed(home: services.Home) -> None:
     service, _ = services.begin(home.path)
     home.samovar("run", "--detach", "--name", "r", str(home.script), "counts", "--path", str(home.path))
-    follower = Follower(home, "logs", "-f", "r")
-    until(lambda: len(follower.lines) > 10)
+    followers = follower, watcher = Follower(home, "logs", "-f", "r"), Follower(home, "attach", "r")
+    until(lambda: all(len(one.lines) > 10 for one in followers))
     service.kill()
     service.communicate(timeout=services.SECONDS)
-    until(lambda: "service.sock is gone; waiting for it, for up to 60 s" in follower.said)
-    before = len(follower.lines)
+    until(lambda: all("service.sock is gone; waiting for it, for up to 60 s" in one.said for one in followers))
+    before = [len(one.lines) for one in followers]
     with services.running(home.path):
-        until(lambda: len(follower.lines) > before + 10)
+        until(lambda: all(len(one.lines) > count + 10 for one, count in zip(followers, before, strict=True)))
         (home.path / "go").touch()
-        follower.ends()
-        assert follower.lines == written(home.samovar("logs", "r").stdout)
-        assert follower.said.count("is back") == 1
+        for one in followers:
+            one.ends()
+            assert one.said.count("is back") == 1
+        stored = written(home.samovar("logs", "r").stdout)
+        assert follower.lines == stored
+        assert watcher.lines == stored[-len(watcher.lines) :], "all since it was there"
 
 
 def test_nobody_waits_for_a_service_that_is_ended_by_hand(home: services.Home) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import click
-import msgspec
 
 from samovar.cli.source import SEARCHED_RUNS, Source, opened, unknown_run
 from samovar.cli.table import INTERRUPTED
@@ -75,7 +74,7 @@ def _lines(source: Source, query: LogQuery) -> Iterator[LogLine]:
     while not is_last:
         page: Any = source.find(query)
         yield from page.lines
-        query, is_last = _behind(query, page), page.is_last
+        query, is_last = query.behind(page), page.is_last
 
 
 def _following(source: Source, query: LogQuery) -> Iterator[LogLine]:
@@ -88,7 +87,7 @@ def _following(source: Source, query: LogQuery) -> Iterator[LogLine]:
     while True:
         goes_on, page = source.patiently(look)
         yield from page.lines
-        query = _behind(query, page)
+        query = query.behind(page)
         if page.is_last:
             if not goes_on:
                 break
@@ -96,10 +95,6 @@ def _following(source: Source, query: LogQuery) -> Iterator[LogLine]:
             time.sleep(PERIOD)
     if source.host is None and _is_unfinished(source, query.run):
         _say("no service runs, so no line follows; the run goes on when one does: `samovar start`")
-
-
-def _behind(query: LogQuery, page: LogPage) -> LogQuery:
-    return msgspec.structs.replace(query, after=page.next, tail=None)
 
 
 def _say(line: str) -> None:
