@@ -224,13 +224,13 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links, and what was written down. Each turn ends with it."""
+        """Write out what is queued on links. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
         if self.scribe is not None:
-            self.scribe.hand_over()
+            self.scribe.turn_ended()
 
     def hand_over(self) -> None:
         """Give the journal what is written down."""
@@ -239,7 +239,7 @@ class Engine:
         self.cache.hand_over()
 
     def tick(self) -> None:
-        self.cache.hand_over()
+        self.hand_over()
         if self._receipts is not None:
             self._receipts.issue(self.crew.links.values())
         self.adoption.expire()

@@ -39,6 +39,9 @@ AGAIN = "~"
 INPUTS_KEPT = 4096
 """Bytes of inputs, up to which an action is written down with them."""
 
+MANY = 1_000
+"""Entries that are handed over when a turn ends; fewer wait for the tick."""
+
 _FLUSH_SECONDS = 5.0
 
 
@@ -108,12 +111,12 @@ class Scribe:
         self.engine = engine
         self._journal = journal
         self._clock = time.time
-        self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
+        self._entries: list[Entry] = []  # since the tick, and those for which the journal had no room
         self._write: Callable[[Entry], None] = self._entries.append
         self._handed = 0  # entries that the journal has
         self._noted: dict[Run, str] = {}  # written down for their cached results → their names here
         self.is_slow = False
-        """Nothing that is to be written down should be started now. Known anew when a turn ends."""
+        """Nothing that is to be written down should be started now. Known anew at each tick."""
 
     @property
     def written(self) -> int:
@@ -320,6 +323,10 @@ class Scribe:
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         """``replicas``: how many the pool wants from here on."""
         self._write(PoolEvent(pool, self._clock(), change, replica, replicas, reason))
+
+    def turn_ended(self) -> None:
+        if len(self._entries) >= MANY and not self.is_slow:
+            self.hand_over()
 
     def hand_over(self) -> None:
         """Give the journal what is written; what it has no room for is given again."""

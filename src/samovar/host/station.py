@@ -78,6 +78,11 @@ class Station:
             self.engine.flush()
         return wanted
 
+    def hand_over(self) -> None:
+        """What has happened by now is the journal's: it comes before whatever is asked of it next."""
+        with self.turn:
+            self.engine.hand_over()
+
     def inputs(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
         """The large inputs of a run, where they lie or as copies of what is kept of them; None: they are gone."""
         if all(os.path.exists(os.path.join(self.blobs, os.path.basename(name))) for name in names):
