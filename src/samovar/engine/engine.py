@@ -400,11 +400,10 @@ class Engine:
         figures.cold += command.cold
         if work.link is None:
             work.run.starter.running()
-        record = work.record
-        recalls = False
+        record, origin, recalls = work.record, None, False
         if record is not None:
-            record.assigned(command)
             recalls = self.scribe is not None and self.scribe.recalls(work.run, record, command)
+            origin = record.assigned(command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -421,7 +420,7 @@ class Engine:
             task.max_inline_io_bytes,
             work.context,
             (),
-            record.origin if record is not None else None,
+            origin,
             work.trace,
         )
         if recalls and self.scribe is not None:
@@ -450,7 +449,8 @@ class Engine:
         if work.record is not None and self.scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
-            self.scribe.settled(work, work.record, command.superseded)
+            if work.link is not None:  # else it is told when its run ends
+                self.scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
@@ -469,8 +469,8 @@ class Engine:
                     self.handle(Drain(pool))
             if work.run.survivors:
                 self.adoption.ended(work.run)
-            if self.scribe is not None:
-                self.scribe.ended(work.run, work.phase)
+            if self.scribe is not None and work.record is not None:
+                self.scribe.ended(work, work.record)
             self.logbook.ended(work.run.name)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))

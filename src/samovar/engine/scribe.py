@@ -80,17 +80,15 @@ class Record:
         self.called = False  # an attempt has called or traced something, and what came of it may be written down
         self.failing: set[str] | None = None  # ids of what it called that have failed
 
-    def assigned(self, command: Assign) -> None:
-        self.started = time.time()
+    def assigned(self, command: Assign) -> Origin:
+        """An attempt begins. What its replica keeps of it, for the engine that comes after this one."""
+        self.started = now = time.time()
         self.attempts += 1
         self.replica = command.replica
-        self.cold = command.cold
-
-    @property
-    def origin(self) -> Origin:
-        """For the replica that has the attempt."""
-        parent = self.parent.id if self.parent is not None else ""
-        return Origin(self.id, parent, self.queued, self.started or 0.0, self.cold, self.failures, self.failed_at)
+        self.cold = cold = command.cold
+        parent = self.parent
+        caller = parent.id if parent is not None else ""
+        return Origin(self.id, caller, self.queued, now, cold, self.failures, self.failed_at)
 
     def call(self, task: str, body: bytes, ordinal: int) -> str:
         """The id of what it calls, with these inputs for the ``ordinal``-th time."""
@@ -140,7 +138,9 @@ class Scribe:
 
     def call(self, run: Run, parent: Record, task: TaskSpec, frame: Submit) -> Record:
         """``parent`` calls a task."""
-        action = _free(run, parent.call(task.name, frame.body, frame.ordinal))
+        action = parent.call(task.name, frame.body, frame.ordinal)
+        if action in run.taken:
+            action = _free(run, action)
         record = Record(action, parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(action, None)) is not None:
             record.forsaken = forsaken[1].forsaken
@@ -207,10 +207,14 @@ class Scribe:
         self._settle(work.run, entry)
         if work.failure is not None:
             self.failed(record)
-        left = [record] if record.forsaken else []
+        if record.forsaken:
+            self._settle_forsaken(work.run, record)
+
+    def _settle_forsaken(self, run: Run, record: Record) -> None:
+        left = [record]
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._settle(work.run, forsaken)
+                self._settle(run, forsaken)
                 left.append(below)
 
     def failed(self, record: Record) -> None:
@@ -261,7 +265,7 @@ class Scribe:
         run.settled += 1
         self._write(entry)
 
-    def _entry(self, work: Work, record: Record) -> Settled:
+    def _entry(self, work: Work, record: Record, actions: int = 0) -> Settled:
         hit, succeeded = work.hit, work.failure is None
         return Settled(
             work.run.name,
@@ -284,6 +288,7 @@ class Scribe:
             hit.source if hit is not None else "",
             work.ran,
             work.number,
+            actions,
         )
 
     def retried(self, work: Work, record: Record, failure: Failure) -> None:
@@ -317,8 +322,13 @@ class Scribe:
 
     # in a turn
 
-    def ended(self, run: Run, phase: Phase) -> None:
-        self._write(RunEnded(run.name, phase, self._clock(), run.settled))
+    def ended(self, work: Work, record: Record) -> None:
+        """A run has ended: this is its first action."""
+        run = work.run
+        if record.forsaken:
+            self._settle_forsaken(run, record)
+        run.settled += 1
+        self._write(self._entry(work, record, run.settled))
 
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         """``replicas``: how many the pool wants from here on."""
