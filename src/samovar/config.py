@@ -15,6 +15,7 @@ The file is TOML: ``$SAMOVAR_CONFIG``, else ``samovar/config.toml`` below ``$XDG
     lease = 10             # SAMOVAR_LEASE: seconds without a sign of life after which a replica is given up
     progress = "off"       # SAMOVAR_PROGRESS: auto, off: the line that scripts show on a terminal while they wait
     loop_patience = 1      # SAMOVAR_LOOP_PATIENCE: seconds after which a task that blocks its event loop is named
+    traces_per_second = 0  # SAMOVAR_TRACES_PER_SECOND: actions that are traced, where an exporter is named; 0: all
     web = "127.0.0.1:7870" # SAMOVAR_WEB: where a service has its pages: HOST:PORT, or none
     max_queued = 10000     # SAMOVAR_MAX_QUEUED: actions that may wait in one pool; whoever asks for more waits
 
@@ -23,6 +24,7 @@ Read when an engine starts. Everything that is wrong in it is an InitializationE
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import tomllib
@@ -73,6 +75,7 @@ class Settings(NamedTuple):
     keep_runs: int = 100_000
     loop_patience: float = 1.0  # seconds
     progress: str = "auto"
+    traces_per_second: float = 200.0
     web: str = ""  # HOST:PORT; "": a port of this host that is free
 
 
@@ -233,6 +236,16 @@ def _loop_patience(where: str, value: Any) -> float:
     return _positive(where, value, "seconds")
 
 
+def _traces_per_second(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise _wrong(f"{where}={value!r}: it must be a number of actions, or 0 for all")
+    return number
+
+
 def _progress(where: str, value: Any) -> str:
     if value not in ("auto", "off"):
         raise _wrong(f"{where}={value!r}: it must be 'auto' or 'off'")
@@ -273,6 +286,7 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "lease": _lease,
     "loop_patience": _loop_patience,
     "progress": _progress,
+    "traces_per_second": _traces_per_second,
     "max_queued": _max_queued,
     "keep_days": _keep_days,
     "keep_runs": _keep_runs,

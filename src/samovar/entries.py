@@ -7,6 +7,7 @@ since 1970 by the wall clock. Payloads are bytes as the wire carried them; large
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from samovar.light import msgspec
@@ -15,7 +16,7 @@ from samovar.model import Caching, Failure, Phase, TaskSpec
 T = TypeVar("T")
 
 ENTRY_BYTES = 512
-"""What an entry counts in memory beside its payloads."""
+"""What an entry counts in memory beside its payload."""
 
 
 # what is written down
@@ -25,9 +26,9 @@ class _Entry(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
     """Journals keep entries packed for a while, by position: a new field is the last one and has a default."""
 
     @property
-    def size(self) -> int:
-        """Bytes that it counts in memory."""
-        return ENTRY_BYTES
+    def payload(self) -> int:
+        """Bytes of what users have given it."""
+        return 0
 
 
 class RunStarted(_Entry, frozen=True):
@@ -44,12 +45,12 @@ class RunStarted(_Entry, frozen=True):
     caching: Caching = ""  # of its cached calls
 
     @property
-    def size(self) -> int:
-        return ENTRY_BYTES + len(self.inputs)
+    def payload(self) -> int:
+        return len(self.inputs)
 
 
 class RunEnded(_Entry, frozen=True):
-    """The last entry of a run."""
+    """A run has ended, whose first action does not say so."""
 
     run: str
     phase: Phase
@@ -84,13 +85,19 @@ class Settled(_Entry, frozen=True):
     hit: str = ""  # RUN/ACTION whose result it has, without having run
     ran: float = 0.0  # seconds that the task itself took, without the way there and back; 0: not known
     of_run: int = 0  # its number within the run, as the lines of its task have it; 0: it has none
+    actions: int = 0  # of a run that ends with it: how many it had. This is the run's last entry then
 
     @property
-    def size(self) -> int:
+    def payload(self) -> int:
         failure = self.failure
         if failure is not None:
-            return ENTRY_BYTES + len(self.inputs) + len(failure.exception) + len(failure.traceback)
-        return ENTRY_BYTES + len(self.result) + len(self.inputs)
+            return len(self.inputs) + len(failure.exception) + len(failure.traceback)
+        return len(self.result) + len(self.inputs)
+
+    @property
+    def run_ended(self) -> RunEnded | None:
+        """What it says of its run; None: nothing."""
+        return RunEnded(self.run, self.phase, self.ended, self.actions) if self.actions else None
 
 
 class AttemptEnded(_Entry, frozen=True):
@@ -106,8 +113,8 @@ class AttemptEnded(_Entry, frozen=True):
     failure: Failure
 
     @property
-    def size(self) -> int:
-        return ENTRY_BYTES + len(self.failure.exception) + len(self.failure.traceback)
+    def payload(self) -> int:
+        return len(self.failure.exception) + len(self.failure.traceback)
 
 
 class Change(enum.StrEnum):
@@ -133,6 +140,15 @@ class PoolEvent(_Entry, frozen=True):
 
 
 Entry = RunStarted | RunEnded | Settled | AttemptEnded | PoolEvent
+
+
+def size_of(entries: Sequence[Entry]) -> int:
+    """Bytes that they count in memory. What is there by the thousand is looked at without a call."""
+    payloads = [
+        len(entry.result) + len(entry.inputs) if type(entry) is Settled and entry.failure is None else entry.payload
+        for entry in entries
+    ]
+    return ENTRY_BYTES * len(entries) + sum(payloads)
 
 
 # what is asked

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from samovar import errors
+from samovar.cli.run import Pools
+
+from .conftest import pool
 
 
 def test_the_result_is_all_there_is_on_stdout(samovar: Any) -> None:
@@ -225,3 +228,11 @@ def test_version_and_help(samovar: Any) -> None:
         assert "Commands:" in listed
         assert "..." not in listed.partition("Commands:")[2], "what a command does is said whole"
     assert samovar("run").exit_code == 2
+
+
+def test_a_service_that_has_come_instead_counts_its_pools_anew() -> None:
+    counts = [pool(done=8, cold=2, warm=6), pool(done=9, cold=2, warm=7), pool(done=0, cold=0, warm=0), pool(done=4)]
+    host: Any = type("Counting", (), {"stats": lambda _: [counts.pop(0)]})()
+    pools = Pools(host)
+    shown = [pools()[0] for _ in range(3)]
+    assert [(one.done, one.cold, one.warm) for one in shown] == [(1, 0, 1), (0, 0, 0), (4, 1, 2)]

@@ -132,12 +132,14 @@ class World:
             self.journal.flush(SECONDS)
 
     def written(self) -> dict[str, Settled]:
+        self.engine.hand_over()
         self.journal.flush(SECONDS)
         found = list(self.journal.settled(run="r"))
         assert self.journal.health().refused == 0
         return {entry.action: entry for entry in found}
 
     def is_over(self) -> bool:
+        self.engine.hand_over()
         self.journal.flush(SECONDS)
         return not self.journal.unfinished("service")
 

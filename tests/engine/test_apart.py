@@ -74,12 +74,17 @@ class Scene:
         self.engine.hub.handle(self.engine.hub.poll(SECONDS))
         self.engine.flush()
 
+    def commit(self) -> None:
+        """All that has happened by now."""
+        self.engine.hand_over()
+        self.journal.flush(SECONDS)
+
     def blob(self, name: str) -> tuple[str, ...]:
         (self.folder / name).write_text(name)
         return (name,)
 
     def settled(self) -> list[Settled]:
-        self.journal.flush(SECONDS)
+        self.commit()
         return list(self.journal.settled(run="r"))
 
 
@@ -210,6 +215,6 @@ def test_results_in_memory_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyP
     assert scene.outcomes["again"].body == b"c"
     scene.run("gone", CacheCall("a"))
     assert "gone" not in scene.outcomes
-    scene.journal.flush(SECONDS)
+    scene.commit()
     scene.go_on()
     assert scene.outcomes["gone"].body == b"a", "the journal has it"

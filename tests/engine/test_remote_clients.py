@@ -128,7 +128,7 @@ def test_a_start_that_comes_too_soon_keeps_its_parts(served: Served, monkeypatch
         patch.setattr(type(served.engine), "is_slow", property(lambda _: True))
         client.say(PUSHED)
         (slow,) = client.hear(1)
-        assert (type(slow), slow.said) == (frames.SlowDown, PUSHED)
+        assert (type(slow), slow.call, slow.said) == (frames.SlowDown, PUSHED.call, None)
     client.say(PUSHED)
     served.turn()
     replica = served.replica()

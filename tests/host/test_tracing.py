@@ -31,12 +31,14 @@ SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def host_with(exporter: SpanExporter | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def host_with(
+    exporter: SpanExporter | None, monkeypatch: pytest.MonkeyPatch, per_second: float = 0.0
+) -> Iterator[list[str]]:
     """What is said; spans are exported when the block has ended."""
     said: list[str] = []
     host = EmbeddedHost(said.append, lambda *_: None)
     if exporter is not None:
-        host.station._tracing = Tracing(host.engine, exporter, said.append)
+        host.station._tracing = Tracing(host.engine, exporter, said.append, per_second)
     monkeypatch.setattr(sdk_run, "_opened", host)
     try:
         yield said
@@ -195,10 +197,21 @@ def test_an_exporter_that_is_stuck_costs_spans_and_nothing_else(monkeypatch: pyt
         for _ in range(9):
             assert samovar.run(traced.parent, 9).result() == list(range(9))
         tracing = sdk_run._opened.station._tracing  # type: ignore[union-attr]
-        assert tracing._dropped >= 7, "runs that come while much waits are not traced"
+        assert tracing._spans.untraced >= 70, "actions that come while much waits are not traced"
         assert len(tracing._queue) < 60, "and what waits does not grow"
         stuck.gate.set()
         until(lambda: any("spans could not be exported: OSError: the collector is away" in line for line in said))
+
+
+def test_actions_beyond_the_budget_are_not_traced_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    exporter = InMemorySpanExporter()
+    with host_with(exporter, monkeypatch, per_second=0.001) as said:
+        samovar.run(traced.child, 1).wait()
+        samovar.run(traced.parent, 3).wait()
+        until(lambda: bool(said and "4 actions were not traced" in said[-1]))
+        assert "many at a time for 0.001 a second (traces_per_second)" in said[-1]
+    assert [span.name for span in exporter.get_finished_spans() if span.name.startswith("traced.")] == ["traced.child"]
 
 
 @pytest.mark.parametrize(
@@ -220,11 +233,11 @@ def test_which_exporter_is_wanted(variables: dict[str, str], name: str) -> None:
 def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "pigeon")
-    assert open_tracing(None, said.append) is None  # type: ignore[arg-type]
+    assert open_tracing(None, said.append, 0.0) is None  # type: ignore[arg-type]
     assert "there is no exporter pigeon; pip install 'samovar[otel]'" in said[0]
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     monkeypatch.setattr(tracing, "_exporter", lambda name: 1 / 0)
-    assert open_tracing(None, said.append) is None  # type: ignore[arg-type]
+    assert open_tracing(None, said.append, 0.0) is None  # type: ignore[arg-type]
     assert "ZeroDivisionError" in said[1]
 
 

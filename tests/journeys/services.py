@@ -38,9 +38,9 @@ def variables(home: Path) -> dict[str, str]:
     return {**own, "SAMOVAR_WEB": "none", "XDG_RUNTIME_DIR": str(home / "run"), "XDG_STATE_HOME": str(home / "state")}
 
 
-def begin(home: Path, **more: str) -> tuple[subprocess.Popen[str], str]:
-    """``samovar serve`` that serves, and where. ``more``: variables of its own."""
-    command = [sys.executable, "-m", "samovar", "serve"]
+def begin(home: Path, within: tuple[str, ...] = (), **more: str) -> tuple[subprocess.Popen[str], str]:
+    """``samovar serve`` that serves, and where. ``within``: what makes it one of another host; ``more``: variables."""
+    command = [*within, sys.executable, "-m", "samovar", "serve"]
     process = subprocess.Popen(command, env={**variables(home), **more}, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = process.stderr.readline()

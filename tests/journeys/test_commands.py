@@ -178,8 +178,14 @@ def test_without_a_service_there_is_nobody_to_leave_a_run_to(home: Home) -> None
 
 
 def test_a_run_that_nobody_knows(served: Home) -> None:
-    for command in ("attach", "logs", "abort"):
-        assert "r17" in served.refused(command, "r17")
+    for command in (
+        ("attach", "r17"),
+        ("logs", "r17"),
+        ("abort", "r17"),
+        ("get", "actions", "r17"),
+    ):
+        unknown = served.samovar(*command)
+        assert (unknown.returncode, unknown.stdout, "r17" in unknown.stderr) == (1, "", True), unknown.stderr
     assert "there is no run named 'r17'; `samovar get runs` lists them" in served.refused("attach", "r17")
     assert "--detach leaves the run to the service" in served.refused(
         "run", "--detach", "--driver", "process", str(served.script), "cup", "--size", "1"
@@ -279,6 +285,23 @@ def test_what_tasks_print_can_be_read_by_run_and_by_action(served: Home) -> None
     stamped = served.samovar("logs", run, "--timestamps", "--tail", "1").stdout
     assert stamped[4] == stamped[7] == "-"
     assert stamped.endswith(" [tea.main 1] main ends\n")
+
+
+def test_an_action_that_has_written_nothing_and_one_that_there_is_not(served: Home) -> None:
+    run = served.main(2)
+    served.go(1)
+    until(lambda: served.json("get", "actions", run, "--phase", "succeeded"))
+    quiet = served.detach("cup", "--size", "1")
+    served.attach(quiet, "--code", str(served.script))
+    for target in ((run, "--action", "99"), (run, "--action", "rot"), (f"{run}-99",), ("-f", run, "--action", "rot")):
+        unknown = served.samovar("logs", *target)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert f"run '{run}' has no action '{'99' if '99' in ''.join(target) else 'rot'}'" in unknown.stderr
+    for action in ("1", "root"):
+        silent = served.samovar("logs", quiet, "--action", action)
+        assert (silent.returncode, silent.stdout, silent.stderr) == (0, "", "")
+    served.go(0)
+    assert served.attach(run).stdout == "1\n"
 
 
 def test_lines_and_runs_are_read_when_no_service_runs(home: Home) -> None:

@@ -64,7 +64,7 @@ class Ends:
         self.hear(frames.Answer(submit.call, submit.body))
 
     def refuse(self, *submits: frames.Submit, retry_after: float = LONG) -> None:
-        self.hear(*(frames.SlowDown(submit, retry_after) for submit in submits))
+        self.hear(*(frames.SlowDown(submit.call, retry_after, submit) for submit in submits))
 
 
 @pytest.fixture

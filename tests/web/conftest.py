@@ -70,6 +70,10 @@ class Station:
         self.engine.hub.handle(self.engine.hub.poll(5))
         self.engine.flush()
 
+    def hand_over(self) -> None:
+        with self.turn:
+            self.engine.hand_over()
+
     def close(self) -> None:
         for peer in self._peers:
             peer.socket.close()

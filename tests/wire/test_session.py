@@ -44,7 +44,7 @@ FROM_ENGINE = [
     frames.Cancel(1),
     frames.Answer(1, b"body", (), None),
     frames.Answer(1, failure=FAILURE),
-    frames.SlowDown(frames.Submit(1, 2, 3, b"body", ("blob",), "group"), 0.5),
+    frames.SlowDown(1, 0.5, frames.Submit(1, 2, 3, b"body", ("blob",), "group")),
 ]
 
 POOL = PoolStats("p", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "note", "awake", PoolSettings(1, 2))

@@ -17,10 +17,12 @@ from samovar.entries import RunQuery
 from samovar.errors import BaseRuntimeError, InitializationError, JournalError, RuntimeSystemError
 from samovar.host import archive, service
 from samovar.host.handle import Handle
+from samovar.host.lines import LogLine, LogQuery
 from samovar.host.remote import RemoteHost
 from samovar.model import Phase
 from samovar.sdk.controller import RunHandle
 from samovar.sdk.task import Task
+from samovar.wire.frames import ENGINE_STREAM, SHARED_STREAM
 
 T = TypeVar("T")
 
@@ -42,8 +44,35 @@ def _attach(name: str, settings: RunOptions) -> int:
         handle = cast("RemoteHost", host).attach(name)
         return _Attached(handle), handle.task
 
-    following = Following(open, begin, _detached, is_ours=False, otherwise=f"cannot attach to run {name}")
-    return run.follow(following, settings)
+    otherwise = f"cannot attach to run {name}"
+    reader = _Reader if settings.logs else None
+    return run.follow(Following(open, begin, _detached, reader, False, otherwise, run.TASK_FAILED), settings)
+
+
+class _Reader:
+    """Shows what tasks print from now on, as the service stores it: nothing of that is missing when it is killed."""
+
+    def __init__(self, host: Host, name: str, view: display.Display) -> None:
+        self._host = cast("RemoteHost", host)
+        self._view = view
+        self._query = LogQuery(run=name, tail=0)
+        self()
+
+    def __call__(self) -> None:
+        is_last = False
+        with contextlib.suppress(RuntimeSystemError, TimeoutError):  # the service is gone, which is said: then later
+            while not is_last:
+                page = archive.ask(self._host, self._query)
+                for line in page.lines:
+                    self._show(line)
+                self._query, is_last = self._query.behind(page), page.is_last
+
+    def _show(self, line: LogLine) -> None:
+        if line.stream == ENGINE_STREAM:
+            self._view.report(line.text)
+        else:
+            label = f"{line.task} {self._query.run}-{line.number}"
+            self._view.log(SHARED_STREAM if line.stream == SHARED_STREAM else label, line.stream, line.text)
 
 
 class _Attached:
@@ -112,7 +141,7 @@ def detach(task: Task[Any, Any], inputs: dict[str, Any], settings: RunOptions) -
 
 
 def _service(settings: RunOptions, view: display.Display) -> RemoteHost:
-    host = service.at(settings.endpoint, view.report, view.log)
+    host = service.at(settings.endpoint, view.report)
     if host is None:
         raise InitializationError(
             "InitializationError",

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import click
-import msgspec
 
-from samovar.cli.source import SEARCHED_RUNS, Source, opened
+from samovar.cli.source import SEARCHED_RUNS, Source, opened, unknown_run
 from samovar.cli.table import INTERRUPTED
 from samovar.entries import RunQuery
 from samovar.errors import JournalError
-from samovar.host.lines import LogLine, LogQuery
+from samovar.host.lines import LogLine, LogPage, LogQuery
 from samovar.wire.frames import ENGINE_STREAM, SHARED_STREAM
 
 PERIOD = 0.25  # seconds between two looks at a run that goes on
@@ -29,11 +28,11 @@ class Shown(NamedTuple):
 
 
 def logs(target: str, action: str, task: str, tail: int | None, endpoint: str, shown: Shown) -> None:
-    with opened(endpoint) as source:
+    with opened(endpoint, _say) as source:
         run, action = _meant(source, target, action)
         query = LogQuery(run=run, action=action, task=task, tail=tail)
         try:
-            for line in _lines(source, query, shown.follow):
+            for line in (_following if shown.follow else _lines)(source, query):
                 _print(line, shown)
         except KeyboardInterrupt:
             click.get_current_context().exit(INTERRUPTED)
@@ -42,12 +41,12 @@ def logs(target: str, action: str, task: str, tail: int | None, endpoint: str, s
 def _meant(source: Source, target: str, action: str) -> tuple[str, str]:
     """The run and the action: TARGET is a run, RUN-NUMBER as live lines have it, or an action's id."""
     if source.run_exists(target) or source.find(LogQuery(run=target, limit=1)).lines:
-        return target, action
+        return target, _known(source, target, action)
     if action:
-        raise click.ClickException(f"there is no run {target!r}; `samovar get runs` lists them")
+        raise unknown_run(target)
     run, dash, number = target.rpartition("-")
     if dash and number.isdigit() and source.run_exists(run):
-        return run, number
+        return run, _known(source, run, number)
     run = source.run_of(target)
     if not run:
         raise click.ClickException(
@@ -57,20 +56,49 @@ def _meant(source: Source, target: str, action: str) -> tuple[str, str]:
     return run, target
 
 
-def _lines(source: Source, query: LogQuery, follow: bool) -> Iterator[LogLine]:
-    while True:
-        is_over = not follow or not _goes_on(source, query.run)  # asked first: what it printed last is there by now
+def _known(source: Source, run: str, action: str) -> str:
+    """The action, if one is named; it may have written nothing."""
+    if not action or source.action(run, action) is not None:
+        return action
+    if any(True for _ in _lines(source, LogQuery(run=run, action=action, limit=1))):
+        return action
+    with contextlib.suppress(JournalError):  # nothing is written down, or it cannot be read: there may be one
+        if not source.has_settled(run, action):
+            raise click.ClickException(f"run {run!r} has no action {action!r}; `samovar get actions {run}` lists them")
+    return action
+
+
+def _lines(source: Source, query: LogQuery) -> Iterator[LogLine]:
+    """Those that are there."""
+    is_last = False
+    while not is_last:
         page: Any = source.find(query)
         yield from page.lines
-        query = msgspec.structs.replace(query, after=page.next, tail=None)
+        query, is_last = query.behind(page), page.is_last
+
+
+def _following(source: Source, query: LogQuery) -> Iterator[LogLine]:
+    """The same, and those that come, also from a service that comes instead: where each page ends both know."""
+
+    def look() -> tuple[bool, LogPage]:
+        goes_on = _goes_on(source, query.run)  # asked first: what it printed last is there by now
+        return goes_on, source.find(query)
+
+    while True:
+        goes_on, page = source.patiently(look)
+        yield from page.lines
+        query = query.behind(page)
         if page.is_last:
-            if is_over:
-                if follow and source.host is None and _is_unfinished(source, query.run):
-                    gone = "no service runs, so no line follows; the run goes on when one does: `samovar start`"
-                    click.echo(f"samovar: {gone}", err=True)
-                return
+            if not goes_on:
+                break
             sys.stdout.flush()
             time.sleep(PERIOD)
+    if source.host is None and _is_unfinished(source, query.run):
+        _say("no service runs, so no line follows; the run goes on when one does: `samovar start`")
+
+
+def _say(line: str) -> None:
+    click.echo(f"samovar: {line}", err=True)
 
 
 def _goes_on(source: Source, run: str) -> bool:

@@ -117,7 +117,7 @@ def run(
 def attach(context: click.Context, /, run: str, code: str, **options: object) -> None:
     """Show RUN as `samovar run` does, whoever has started it. What it has printed so far is in `samovar logs RUN`.
 
-    Of a run that has ended already the result, or the error, comes at once. Exit status: 0, 1 if the task failed, 2 if
+    Of a run that has ended already the result, or the error, comes at once. Exit status: 0, 1 if the task failed or
     there is no such run, 130 after Ctrl-C, which leaves the run as it is.
     """
     from samovar.cli import attach as command  # only here: keep `samovar --help` light

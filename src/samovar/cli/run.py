@@ -194,8 +194,10 @@ class Following(NamedTuple):
     open: Callable[[display.Display], Host]
     begin: Callable[[Host], tuple[RunHandle, str]]  # gives the run, and the name of its task
     stopped: Callable[[Stopped, Host | None, RunHandle | None, display.Display], None]  # what a signal does
+    reader: Callable[[Host, str, display.Display], Callable[[], None]] | None = None  # shows what the run has printed
     is_ours: bool = True  # it was started by this command
     otherwise: str = "the run could not start"  # what is said where there is none
+    no_run: int = BAD_INPUT  # and the exit status
 
 
 def follow(how: Following, settings: RunOptions) -> int:
@@ -207,15 +209,16 @@ def follow(how: Following, settings: RunOptions) -> int:
         host = how.open(view)
         pools = Pools(host)
         handle, task = how.begin(host)
+        read = how.reader(host, handle.name, view) if how.reader is not None else _nothing
         view.begin(handle.name, task, how.is_ours)
         if url := getattr(handle, "url", ""):
             view.report(f"run {handle.name} is shown at {url}")
-        result = _watch(pools, handle, view)
+        result = _watch(pools, handle, view, read)
     except Stopped as stop:
         how.stopped(stop, host, handle, view)
         return stop.status
     except Exception as error:
-        status = failed(error, handle.name if handle is not None else "", view, how.otherwise)
+        status = failed(error, handle.name if handle is not None else "", view, how.otherwise, how.no_run)
         _close(host, view)
         return status
     try:
@@ -245,6 +248,9 @@ class Pools:
         before = self._before.get(pool.name)
         if before is None:
             return pool
+        if any(now < then for now, then in zip(_counted(pool), _counted(before), strict=True)):
+            del self._before[pool.name]  # it was another service's: one that has come instead counts anew
+            return pool
         return pool._replace(
             done=pool.done - before.done,
             failed=pool.failed - before.failed,
@@ -253,18 +259,30 @@ class Pools:
         )
 
 
-def _watch(pools: Pools, handle: RunHandle, view: display.Display) -> Any:
+def _counted(pool: PoolStats) -> tuple[int, ...]:
+    return pool.done, pool.failed, pool.cold, pool.warm
+
+
+def _nothing() -> None:
+    return None
+
+
+def _watch(pools: Pools, handle: RunHandle, view: display.Display, read: Callable[[], None]) -> Any:
     while True:
         try:
             result = handle.wait(TICK)
         except TimeoutError:
-            if not handle.phase.is_terminal:
+            is_over = handle.phase.is_terminal
+            read()
+            if not is_over:
                 view.update(time.monotonic(), handle.phase, pools())
                 continue
             result = _settled(pools, handle, view)
         except Exception:
+            read()
             view.end(time.monotonic(), _final(handle.phase, Phase.FAILED), pools())
             raise
+        read()
         at_last = pools()
         view.update(time.monotonic(), handle.phase, at_last)
         view.end(time.monotonic(), _final(handle.phase, Phase.SUCCEEDED), at_last)
@@ -312,8 +330,14 @@ def _interrupt(stop: Stopped, host: Host | None, handle: RunHandle | None, view:
             last.cancel()
 
 
-def failed(error: Exception, run: str, view: display.Display, otherwise: str = "the run could not start") -> int:
-    """Say why, the user's frames first."""
+def failed(
+    error: Exception,
+    run: str,
+    view: display.Display,
+    otherwise: str = "the run could not start",
+    no_run: int = BAD_INPUT,
+) -> int:
+    """Say why, the user's frames first; gives the exit status."""
     view.close()
     text = getattr(error, "traceback_text", "")
     if not text and not isinstance(error, BaseRuntimeError):
@@ -326,7 +350,7 @@ def failed(error: Exception, run: str, view: display.Display, otherwise: str = "
     where = f" (on {worker})" if worker else ""
     lines.append(f"samovar: {what}: {name if code == name else f'{name}: {code}'}: {error}{where}")
     view.say("\n".join(lines))
-    return BAD_INPUT if not run and isinstance(error, InitializationError) else TASK_FAILED
+    return no_run if not run and isinstance(error, InitializationError) else TASK_FAILED
 
 
 def _write_result(result: Any, output: str) -> None:

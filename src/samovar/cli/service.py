@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Iterator
+from typing import cast
+from urllib.parse import urlsplit
 
 import click
 
-from samovar import config
+from samovar import config, endpoint
 from samovar.cli import table
+from samovar.endpoint import Remote
 from samovar.errors import InitializationError, RuntimeSystemError
 from samovar.host import service
-from samovar.host.entrance import Wanted
+from samovar.host.entrance import Wanted, name_for_others
 from samovar.host.log import Log
 from samovar.host.remote import RemoteHost
+from samovar.wire.frames import Joined
 
 NOT_RUNNING = 3
 """Exit status of ``status`` where none runs, as for other services."""
@@ -48,16 +53,45 @@ def start(driver: str, web: str, entrance: dict[str, str]) -> None:
         else:
             click.echo(f"runs already: {_about(running)}")
             _say_where(running)
-            if wanted.listen and not running.service.gate:
+            if unmet := otherwise(running.service, driver, web, wanted):
+                running.close()
                 raise InitializationError(
                     "InitializationError",
-                    "it does not listen for other hosts and cannot begin to: `samovar stop`, and start it again",
-                )
-            if web not in ("", config.NO_WEB) and not running.service.web:
-                raise InitializationError(
-                    "InitializationError", "it has no dashboard and cannot get one: `samovar stop`, and start it again"
+                    f"not all is as asked: {'; '.join(unmet)}. A service that runs stays as it is: `samovar stop`, and "
+                    "start it again",
                 )
         running.close()
+
+
+def otherwise(about: Joined, driver: str, web: str, wanted: Wanted) -> list[str]:
+    """What a service that runs does not do as these options of ``samovar start`` ask, each as a clause."""
+    found = []
+    if driver not in ("", about.driver):
+        found.append(f"its driver is {about.driver}, not {driver}")
+    listen, gate = config.listening(wanted.listen), cast("Remote", endpoint.parse(about.gate)) if about.gate else None
+    if listen and gate is None:
+        found.append("it does not listen for other hosts")
+    elif listen and gate is not None and not _is_at(listen, gate.host, gate.port):
+        found.append(f"it listens for other hosts at {endpoint.join(gate.host, gate.port)}, not at {listen}")
+    if wanted.tls_cert and gate is not None and gate.fingerprint:
+        found.append(f"its certificate is one of its own, not {wanted.tls_cert}")
+    page, asked = urlsplit(about.web), config.web(web) if web else ""
+    if about.web and asked == config.NO_WEB:
+        found.append(f"it has a dashboard at {about.web}")
+    elif asked not in ("", config.NO_WEB) and not about.web:
+        found.append("it has no dashboard")
+    elif asked not in ("", config.NO_WEB) and not _is_at(asked, page.hostname or "", page.port or 0):
+        found.append(f"its dashboard is at {about.web}, not at {asked}")
+    return found
+
+
+def _is_at(asked: str, host: str, port: int) -> bool:
+    """Whether that is where HOST:PORT is; port 0 is any."""
+    wanted_host, wanted_port = endpoint.host_and_port(asked)
+    names = {wanted_host}
+    with contextlib.suppress(OSError):
+        names.add(str(socket.getaddrinfo(wanted_host, None)[0][4][0]))
+    return wanted_port in (0, port) and host in names | {name_for_others(name).lower() for name in names}
 
 
 def stop(grace: float) -> None:

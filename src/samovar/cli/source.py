@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -15,14 +15,16 @@ import msgspec
 from samovar import config
 from samovar.cli.service import errors_are_messages
 from samovar.entries import ActionQuery, RunQuery
-from samovar.errors import JournalError
+from samovar.errors import JournalError, RuntimeSystemError
 from samovar.host import archive, service
 from samovar.host.archive import Query
 from samovar.host.lines import LogQuery
 from samovar.host.remote import RemoteHost
 from samovar.model import PoolStats, ReplicaStats, Underway
-from samovar.ports import Journal
+from samovar.ports import Journal, Report
 from samovar.wire import frames
+
+T = TypeVar("T")
 
 PAGE = 1000  # rows that are read at once
 
@@ -31,8 +33,12 @@ SEARCHED_RUNS = 100
 
 
 class Source:
-    def __init__(self, endpoint: str) -> None:
+    """``say`` takes that a service is waited for."""
+
+    def __init__(self, endpoint: str, say: Report = lambda line: None) -> None:
         self._endpoint = endpoint
+        self._say = say
+        self._is_waiting = False
         self._host: RemoteHost | None = None
         self._journal: Journal | None = None
 
@@ -43,8 +49,34 @@ class Source:
             self._host.close()
             self._host = None
         if self._host is None:
-            self._host = service.at(self._endpoint)
+            self._host = service.at(self._endpoint, self._hear)
         return self._host
+
+    def patiently(self, look: Callable[[], T]) -> T:
+        """What a look gives; where the service is gone without a word meanwhile, the next one is waited for."""
+        is_late = False
+        while True:
+            self._await_return()
+            try:
+                return look()
+            except TimeoutError:  # perhaps the network is cut, which is known a little later
+                if is_late:
+                    raise
+                is_late = True
+            except RuntimeSystemError:
+                if self._host is None or not self._host.is_gone:
+                    raise
+
+    def _await_return(self) -> None:
+        if self._host is not None and self._host.is_gone:
+            self._is_waiting = True
+            self._host.is_back()
+            self._is_waiting = False
+
+    def _hear(self, line: str) -> None:
+        """What a service says of its own work answers nothing that is asked here."""
+        if self._is_waiting:
+            self._say(line)
 
     def close(self) -> None:
         if self._host is not None:
@@ -93,6 +125,14 @@ class Source:
         """The action of a run that is on its way under this id, or under this number within the run."""
         return next(self.underway(run=run, action=action, limit=1), None)
 
+    def has_settled(self, run: str, action: str) -> bool:
+        """Whether an action of a run has ended, named as above. JournalError: nobody knows."""
+        if self.newest(ActionQuery(run=run, action=action), 1):
+            return True
+        return action.isdecimal() and bool(
+            self.newest(ActionQuery(run=run), 1, lambda settled: settled.of_run == int(action))
+        )
+
     def run_of(self, action: str) -> str:
         """The newest run that has an action with this id; "": none of the newest ones has."""
         found = next(self.underway(action=action, limit=1), None)
@@ -117,10 +157,10 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(endpoint: str) -> Iterator[Source]:
+def opened(endpoint: str, say: Report = lambda line: None) -> Iterator[Source]:
     """What cannot be told is one message and exit status 1."""
     with errors_are_messages():
-        source = Source(endpoint)
+        source = Source(endpoint, say)
         try:
             yield source
         finally:

@@ -233,7 +233,7 @@ class Clients:
         run = Run(frame.name, frame.context, starter, frame.caching, frame.trace)
         run.client = link.turns
         if wait := self._wait(task, run, link):
-            self._engine.send(link, frames.SlowDown(frame, wait))
+            self._engine.send(link, frames.SlowDown(frame.call, wait))
             return
         blobs = frame.blobs if link.incoming is None else link.incoming.take(frame.blobs)
         self._links[link][frame.call] = starter

@@ -43,7 +43,7 @@ from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
 from samovar.engine.scribe import Scribe
-from samovar.engine.spans import See, stand_before
+from samovar.engine.spans import Spans
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
 from samovar.engine.timeline import Timeline
@@ -116,6 +116,7 @@ class Engine:
         self._actions = 0
         self._turns = 0
         self.timeline: Timeline | None = None  # where somebody may look at it
+        self.spans: Spans | None = None  # where somebody traces
         self._unflushed: list[Link] = []
         self.executions = said = Executions(self)
         self._on_frame: dict[type[Any], Callable[[Link, Any], None]] = {
@@ -211,10 +212,6 @@ class Engine:
         """Whether any replica executes anything."""
         return self.crew.is_busy
 
-    def observe(self, see: See) -> None:
-        """From here on somebody sees commands, and is given what they are about."""
-        stand_before(self._carry_out, see(self._works, self._pools.actions))
-
     # events
 
     def handle(self, event: Event) -> None:
@@ -224,13 +221,13 @@ class Engine:
             carry_out[type(command)](command)
 
     def flush(self) -> None:
-        """Write out what is queued on links, and what was written down. Each turn ends with it."""
+        """Write out what is queued on links. Each turn ends with it."""
         links, self._unflushed = self._unflushed, []
         for link in links:
             if link.outbox:
                 link.flush()
         if self.scribe is not None:
-            self.scribe.hand_over()
+            self.scribe.turn_ended()
 
     def hand_over(self) -> None:
         """Give the journal what is written down."""
@@ -239,7 +236,7 @@ class Engine:
         self.cache.hand_over()
 
     def tick(self) -> None:
-        self.cache.hand_over()
+        self.hand_over()
         if self._receipts is not None:
             self._receipts.issue(self.crew.links.values())
         self.adoption.expire()
@@ -396,15 +393,16 @@ class Engine:
         work.phase = RUNNING
         work.since, work.ran = self.now, 0.0
         figures = self.figures.of[work.pool]
-        figures.waited(self.now - self._pools.actions[command.action].queued_at)
+        action = self._pools.actions[command.action]
+        figures.waited(self.now - action.queued_at)
         figures.cold += command.cold
+        span = self.spans.assigned(command, work, action) if self.spans is not None else ""
         if work.link is None:
             work.run.starter.running()
-        record = work.record
-        recalls = False
+        record, origin, recalls = work.record, None, False
         if record is not None:
-            record.assigned(command)
             recalls = self.scribe is not None and self.scribe.recalls(work.run, record, command)
+            origin = record.assigned(command)
         link = self.crew.links[command.replica]
         link.running[command.epoch] = work
         task = work.task
@@ -421,8 +419,8 @@ class Engine:
             task.max_inline_io_bytes,
             work.context,
             (),
-            record.origin if record is not None else None,
-            work.trace,
+            origin,
+            span,
         )
         if recalls and self.scribe is not None:
             self.recall.before(self.scribe, work, link, frame)
@@ -447,10 +445,13 @@ class Engine:
             self.recall.settled(work)
         if work.cached is not None:
             self.cache.settled(work)
+        if self.spans is not None and (work.way is not None or command.failure is not None):
+            self.spans.settled(command, work)
         if work.record is not None and self.scribe is not None:
             if work.result_blobs and work.hit is None:
                 self.vault.hold_for_journal(work.result_blobs)
-            self.scribe.settled(work, work.record, command.superseded)
+            if work.link is not None:  # else it is told when its run ends
+                self.scribe.settled(work, work.record, command.superseded)
 
     def _deliver(self, command: Deliver) -> None:
         work = self._works.pop(command.action)
@@ -469,8 +470,8 @@ class Engine:
                     self.handle(Drain(pool))
             if work.run.survivors:
                 self.adoption.ended(work.run)
-            if self.scribe is not None:
-                self.scribe.ended(work.run, work.phase)
+            if self.scribe is not None and work.record is not None:
+                self.scribe.ended(work, work.record)
             self.logbook.ended(work.run.name)
             self.cache.ended(work.run, work.phase)
             work.run.starter.ended(Outcome(work.phase, work.result, work.result_blobs, work.failure))
@@ -489,6 +490,8 @@ class Engine:
     def _retried(self, command: Retried) -> None:
         work = self._works[command.action]
         self.figures.of[work.pool].retried(command.failure)
+        if self.spans is not None:
+            self.spans.failed(command.failure, work)
         if work.record is not None and self.scribe is not None:
             self.scribe.retried(work, work.record, command.failure)
 

@@ -92,7 +92,7 @@ class Executions:
         if not wait:
             return pool
         self._engine.figures.of[pool].refused += 1
-        self._engine.send(link, frames.SlowDown(frame, wait))
+        self._engine.send(link, frames.SlowDown(frame.call, wait, frame))
         return ""
 
     def withdrawn(self, link: Link, frame: frames.Withdraw) -> None:

@@ -44,6 +44,7 @@ class Recall:
         assert record is not None
         self._waiting[frame.epoch] = work, link
         action = record.id
+        scribe.hand_over()
         self._keeper.apart(lambda: self._read(scribe, run, action), lambda found: self._go(frame, *found))
 
     def cancelled(self, epoch: int) -> bool:

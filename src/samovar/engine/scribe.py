@@ -39,6 +39,9 @@ AGAIN = "~"
 INPUTS_KEPT = 4096
 """Bytes of inputs, up to which an action is written down with them."""
 
+MANY = 1_000
+"""Entries that are handed over when a turn ends; fewer wait for the tick."""
+
 _FLUSH_SECONDS = 5.0
 
 
@@ -77,17 +80,15 @@ class Record:
         self.called = False  # an attempt has called or traced something, and what came of it may be written down
         self.failing: set[str] | None = None  # ids of what it called that have failed
 
-    def assigned(self, command: Assign) -> None:
-        self.started = time.time()
+    def assigned(self, command: Assign) -> Origin:
+        """An attempt begins. What its replica keeps of it, for the engine that comes after this one."""
+        self.started = now = time.time()
         self.attempts += 1
         self.replica = command.replica
-        self.cold = command.cold
-
-    @property
-    def origin(self) -> Origin:
-        """For the replica that has the attempt."""
-        parent = self.parent.id if self.parent is not None else ""
-        return Origin(self.id, parent, self.queued, self.started or 0.0, self.cold, self.failures, self.failed_at)
+        self.cold = cold = command.cold
+        parent = self.parent
+        caller = parent.id if parent is not None else ""
+        return Origin(self.id, caller, self.queued, now, cold, self.failures, self.failed_at)
 
     def call(self, task: str, body: bytes, ordinal: int) -> str:
         """The id of what it calls, with these inputs for the ``ordinal``-th time."""
@@ -108,12 +109,12 @@ class Scribe:
         self.engine = engine
         self._journal = journal
         self._clock = time.time
-        self._entries: list[Entry] = []  # of this turn, and those for which the journal had no room
+        self._entries: list[Entry] = []  # since the tick, and those for which the journal had no room
         self._write: Callable[[Entry], None] = self._entries.append
         self._handed = 0  # entries that the journal has
         self._noted: dict[Run, str] = {}  # written down for their cached results → their names here
         self.is_slow = False
-        """Nothing that is to be written down should be started now. Known anew when a turn ends."""
+        """Nothing that is to be written down should be started now. Known anew at each tick."""
 
     @property
     def written(self) -> int:
@@ -137,7 +138,9 @@ class Scribe:
 
     def call(self, run: Run, parent: Record, task: TaskSpec, frame: Submit) -> Record:
         """``parent`` calls a task."""
-        action = _free(run, parent.call(task.name, frame.body, frame.ordinal))
+        action = parent.call(task.name, frame.body, frame.ordinal)
+        if action in run.taken:
+            action = _free(run, action)
         record = Record(action, parent, self._clock())
         if parent.forsaken and (forsaken := parent.forsaken.pop(action, None)) is not None:
             record.forsaken = forsaken[1].forsaken
@@ -204,10 +207,14 @@ class Scribe:
         self._settle(work.run, entry)
         if work.failure is not None:
             self.failed(record)
-        left = [record] if record.forsaken else []
+        if record.forsaken:
+            self._settle_forsaken(work.run, record)
+
+    def _settle_forsaken(self, run: Run, record: Record) -> None:
+        left = [record]
         while left:
             for forsaken, below in (left.pop().forsaken or {}).values():
-                self._settle(work.run, forsaken)
+                self._settle(run, forsaken)
                 left.append(below)
 
     def failed(self, record: Record) -> None:
@@ -258,7 +265,7 @@ class Scribe:
         run.settled += 1
         self._write(entry)
 
-    def _entry(self, work: Work, record: Record) -> Settled:
+    def _entry(self, work: Work, record: Record, actions: int = 0) -> Settled:
         hit, succeeded = work.hit, work.failure is None
         return Settled(
             work.run.name,
@@ -281,6 +288,7 @@ class Scribe:
             hit.source if hit is not None else "",
             work.ran,
             work.number,
+            actions,
         )
 
     def retried(self, work: Work, record: Record, failure: Failure) -> None:
@@ -314,12 +322,21 @@ class Scribe:
 
     # in a turn
 
-    def ended(self, run: Run, phase: Phase) -> None:
-        self._write(RunEnded(run.name, phase, self._clock(), run.settled))
+    def ended(self, work: Work, record: Record) -> None:
+        """A run has ended: this is its first action."""
+        run = work.run
+        if record.forsaken:
+            self._settle_forsaken(run, record)
+        run.settled += 1
+        self._write(self._entry(work, record, run.settled))
 
     def happened(self, pool: str, change: Change, replica: str = "", reason: str = "", replicas: int = 0) -> None:
         """``replicas``: how many the pool wants from here on."""
         self._write(PoolEvent(pool, self._clock(), change, replica, replicas, reason))
+
+    def turn_ended(self) -> None:
+        if len(self._entries) >= MANY and not self.is_slow:
+            self.hand_over()
 
     def hand_over(self) -> None:
         """Give the journal what is written; what it has no room for is given again."""

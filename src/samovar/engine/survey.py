@@ -17,6 +17,7 @@ import msgspec
 from samovar.core.actions import Action
 from samovar.core.messages import Drain, Event, OpenPool, StopPool
 from samovar.core.pools import Pools
+from samovar.engine.spans import Budget, Spans, Tracer
 from samovar.engine.work import Work
 from samovar.entries import Change
 from samovar.model import PoolSettings, PoolStats, ReplicaStats, Underway
@@ -58,6 +59,11 @@ class Survey:
     def watch(self, is_watched: bool) -> None:
         """From here on somebody wants to know which runs have changed, or nobody does."""
         self.changed = deque(self.changed, maxlen=CHANGES if is_watched else 0)
+
+    def trace(self, tracer: Tracer, budget: Budget) -> Spans:
+        """From here on somebody is told the way of actions."""
+        self._engine.spans = spans = Spans(self._engine, self._works, tracer, budget)
+        return spans
 
     def take_changes(self) -> list[str]:
         """Since the last call, each run once; of many the newest."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from samovar.engine.adoption import Survivor
     from samovar.engine.links import Link
     from samovar.engine.scribe import Record
+    from samovar.engine.spans import Way
     from samovar.entries import Settled
     from samovar.traceparent import Traceparent
 
@@ -65,7 +66,7 @@ class Work:
         "run",
         "since",
         "task",
-        "trace",
+        "way",
     )
 
     def __init__(self, task: TaskSpec, pool: str, run: Run, number: int, body: bytes, blobs: tuple[str, ...]) -> None:
@@ -89,7 +90,7 @@ class Work:
         self.phase = QUEUED
         self.failure: Failure | None = None
         self.record: Record | None = None  # where a journal is kept
-        self.trace = ""  # the span of the attempt, where the engine is traced
+        self.way: Way | None = None  # where it is traced
 
     @property
     def id(self) -> str:

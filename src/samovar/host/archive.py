@@ -88,12 +88,13 @@ def answer(query: Query, journal: Journal | None, logs: Path) -> Any:
     return journal.find(query)
 
 
-def catch_up(query: Query, journal: Journal | None, logbook: Logbook | None) -> None:
-    """What was said before the question is to be in the answer, where it can be."""
+def catch_up(query: Query, station: Station, journal: Journal | None, logbook: Logbook | None) -> None:
+    """What has happened before the question is to be in the answer, where it can be."""
     if isinstance(query, LogQuery):
         if logbook is not None:
             logbook.flush(SECONDS)
     elif journal is not None:
+        station.hand_over()
         with contextlib.suppress(errors.JournalError):  # then what is written by now has to do
             journal.flush(SECONDS)
 
@@ -104,6 +105,7 @@ class Archive:
     def __init__(self, journal: Journal | None, logbook: Logbook, station: Station) -> None:
         self._journal = journal
         self._logbook = logbook
+        self._station = station
         self._turn = station.turn
         self._flush = station.engine.flush
         self._copies = station.engine.vault.copies
@@ -122,7 +124,7 @@ class Archive:
         page, problem = b"", ""
         try:
             query = unpack(data)
-            catch_up(query, self._journal, self._logbook)
+            catch_up(query, self._station, self._journal, self._logbook)
             page = msgspec.msgpack.encode(answer(query, self._journal, self._logbook.root))
         except errors.JournalError as error:
             problem = str(error)
@@ -142,6 +144,7 @@ class Archive:
             self._flush()
 
     def _recalled(self, journal: Journal, run: str) -> Recalled:
+        self._station.hand_over()
         journal.flush(SECONDS)
         found = journal.find(RunQuery(run=run)).items
         if not found:

@@ -308,7 +308,7 @@ class RemoteEngine:
         self._say_again(self._backlog.answered(_US))
 
     def _slow_down(self, frame: frames.SlowDown) -> None:
-        call = frame.said.call
+        call = frame.call
         if call in self._aborted:  # the service knows of no such run
             self._withdraw(call, self._aborted[call])
         elif call in self._starts:

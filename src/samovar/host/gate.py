@@ -24,7 +24,8 @@ from typing import Any, NamedTuple, Protocol
 
 from samovar import endpoint, errors
 from samovar.engine.links import Link
-from samovar.host.pump import CHUNK, GREETING, LINGER, REFUSAL, WELCOME, Stream, bounded, keep_alive, pump, stream_of
+from samovar.host import silence
+from samovar.host.pump import CHUNK, GREETING, LINGER, REFUSAL, WELCOME, Stream, bounded, pump, stream_of
 from samovar.host.tokens import Tokens, Watch, digest_of
 
 HELLO_SECONDS = 10.0
@@ -41,7 +42,6 @@ MAX_GUESTS = 256
 LOOK_SECONDS = 0.25
 """After which a token that has been revoked, or has expired, lets nobody stay."""
 
-_IDLE, _GONE = 30, 120  # seconds: a client that is stopped for a while is kept
 _ACCEPT_PAUSE = 0.1  # seconds, when there are no descriptors
 _COMPLAINT_SECONDS = 1.0  # between two lines about strangers
 
@@ -151,7 +151,7 @@ class Gate:
             async with asyncio.timeout(HELLO_SECONDS):
                 said = await stream.hear(HELLO_BYTES)
             if await self._greet(stream, said, where):
-                await self._serve(stream, digest_of(said.removeprefix(GREETING)))
+                await self._serve(stream, digest_of(said.removeprefix(GREETING)), where)
         except (OSError, TimeoutError):
             pass
         finally:
@@ -159,7 +159,7 @@ class Gate:
 
     async def _secure(self, sock: socket.socket) -> Stream:
         """The connection, in TLS. OSError, TimeoutError: the other end does not speak it, or not in time."""
-        keep_alive(sock, _IDLE, _GONE)
+        silence.ask_for_life(sock)
         reader = asyncio.StreamReader(limit=CHUNK, loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
         transport, _ = await self._loop.connect_accepted_socket(
@@ -206,13 +206,14 @@ class Gate:
 
     # guests
 
-    async def _serve(self, stream: Stream, digest: str) -> None:
+    async def _serve(self, stream: Stream, digest: str, where: str) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._strangers.pop(task, None)
         ours, theirs = socket.socketpair()
         self._guests.append(_Guest(digest, self._door.admit(theirs), task))
-        await pump(await stream_of(ours), stream)
+        if await pump(await stream_of(ours), stream):
+            self._say(f"gate: a client at {where} is cut off: its host has been silent for {silence.SECONDS:g} s")
 
     async def _look(self) -> None:
         while True:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import abc
 import asyncio
 import functools
-import itertools
-import os
 import threading
 import weakref
 from typing import Any, Protocol
@@ -22,6 +20,7 @@ from samovar.engine.turn import Turn
 from samovar.engine.work import Called, Run
 from samovar.host.handle import Convert, Handle
 from samovar.model import Caching, Environment, Phase, PoolStats, TaskSpec
+from samovar.runname import Names
 from samovar.sdk.pending import Pending
 from samovar.sdk.task import Task
 from samovar.wire import payload
@@ -78,8 +77,7 @@ class Host(abc.ABC):
         self._going: set[Handle] = set()  # what was started here and has not ended; touched in turns
         self.web = ""  # the address of the dashboard; "": there is none
         self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
-        self._prefix = f"r{os.urandom(4).hex()}"
-        self._numbers = itertools.count(1)
+        self._names = Names()
         turn.keep_signals()
         collector.spare_what_is_there()
 
@@ -97,7 +95,7 @@ class Host(abc.ABC):
         spec = self.described(task.spec, copy_style)
         cached = task.cache.call(inputs) if task.cache is not None else None
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
-        handle = Handle(self, name or f"{self._prefix}{next(self._numbers):x}")
+        handle = Handle(self, name or self._names.next())
         run = Run(handle.name, context, handle, caching, traceparent.current())
         if not self.helm.is_taken:
             self.turn.keep_signals()

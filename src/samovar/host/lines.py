@@ -61,6 +61,10 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
     def wants(self, line: LogLine) -> bool:
         return (not self.action or self.action in (line.action, str(line.number))) and self.task in ("", line.task)
 
+    def behind(self, page: LogPage) -> LogQuery:
+        """The same, of what follows."""
+        return msgspec.structs.replace(self, after=page.next, tail=None)
+
 
 class LogPage(msgspec.Struct, frozen=True):
     lines: list[LogLine]

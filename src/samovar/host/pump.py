@@ -10,6 +10,8 @@ import asyncio
 import socket
 from typing import NamedTuple
 
+from samovar.host import silence
+
 GREETING = "samovar 1 "  # and the token
 WELCOME = "welcome"
 REFUSAL = "no: "  # and why
@@ -66,35 +68,31 @@ def bounded(stream: Stream) -> Stream:
     return stream
 
 
-async def pump(near: Stream, far: Stream) -> None:
-    """Until one of them ends; the other gets all that was sent before. A cancelled pump waits for nobody."""
+async def pump(near: Stream, far: Stream) -> bool:
+    """Until one of them ends; the other gets all that was sent before. A cancelled pump waits for nobody.
+
+    True: the far end's host has fallen silent.
+    """
     flows = [asyncio.create_task(_flow(near, far)), asyncio.create_task(_flow(far, near))]
+    silent = asyncio.create_task(silence.fallen(far.writer.get_extra_info("socket")))
+    over: set[asyncio.Task[None]] = set()
     try:
-        await asyncio.wait(flows, return_when=asyncio.FIRST_COMPLETED)
+        over, _ = await asyncio.wait([*flows, silent], return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         near.writer.transport.abort()
         far.writer.transport.abort()
         raise
     finally:
-        for flow in flows:
-            flow.cancel()
-        await asyncio.gather(*flows, return_exceptions=True)  # that a peer is gone is no error here
+        for task in (*flows, silent):
+            task.cancel()
+        await asyncio.gather(*flows, silent, return_exceptions=True)  # that a peer is gone is no error here
+    if silent in over:
+        far.writer.transport.abort()
     await asyncio.gather(near.close(), far.close())
+    return silent in over
 
 
 async def _flow(source: Stream, target: Stream) -> None:
     while data := await source.reader.read(CHUNK):
         target.writer.write(data)
         await target.writer.drain()
-
-
-def keep_alive(sock: socket.socket, idle: int, gone: int) -> None:
-    """Let the system find out that the other host is gone: asked after ``idle`` seconds of silence, and given up when
-    it has taken nothing for ``gone`` seconds.
-    """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, idle // 2))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, gone * 1000)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

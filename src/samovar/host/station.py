@@ -57,6 +57,7 @@ class Station:
         bounds = Bounds(settings.lease, settings.max_queued)
         self.engine = Engine(self._keeper, places.folder, places.blobs, on_log, bounds, memory, succession)
         self._tracing: Tracing | None = None
+        self._traces_per_second = settings.traces_per_second
         self.engine.crew.patience = settings.loop_patience
         self.helm.on_tick = self.engine.figures.ticked
         self.helm.start(self.engine)
@@ -64,7 +65,7 @@ class Station:
     def trace(self, say: Report) -> None:
         """Export spans, if this process is told where to."""
         with self.turn:
-            self._tracing = open_tracing(self.engine, say)
+            self._tracing = open_tracing(self.engine, say, self._traces_per_second)
 
     @property
     def is_closed(self) -> bool:
@@ -77,6 +78,11 @@ class Station:
             wanted = self.engine.adoption.close()
             self.engine.flush()
         return wanted
+
+    def hand_over(self) -> None:
+        """What has happened by now is the journal's: it comes before whatever is asked of it next."""
+        with self.turn:
+            self.engine.hand_over()
 
     def inputs(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
         """The large inputs of a run, where they lie or as copies of what is kept of them; None: they are gone."""

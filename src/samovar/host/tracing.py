@@ -2,22 +2,24 @@
 
 ``OTEL_TRACES_EXPORTER`` (otlp, console, none), ``OTEL_EXPORTER_OTLP_…``, ``OTEL_SERVICE_NAME``,
 ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and ``OTEL_BSP_…`` mean what they mean everywhere. The engine puts
-spans into a queue, which costs it no more than that; a thread makes them OpenTelemetry's and exports them in batches.
-That thread takes a tenth of the process's time at most: of runs that come faster than that some are not traced at all,
-and of runs that are larger some actions, which is counted and said.
+ways of actions into a queue; a thread makes spans of them, and exports these in batches. That is dear: tens of
+microseconds a span, and three spans an action. So there is a budget of actions (``engine.spans``) that keeps the
+thread at a few per cent of a core in the long run; for the short run it rests after each batch. What is not traced is
+counted and said.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from samovar.engine.engine import Engine
-from samovar.engine.spans import Span, Spans
+from samovar.engine.spans import Budget, Span, Way
 from samovar.ports import Report
 
 if TYPE_CHECKING:
@@ -28,25 +30,27 @@ NEEDED = "pip install 'samovar[otel]'"
 
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _CLOSE_SECONDS = 5.0
-_REST = 9.0  # times what an export has taken of the processor, until the next one
-_SAY_EVERY = 60.0  # seconds between two words on dropped spans
+_REST = 24.0  # times what an export has taken of the processor, until the next one
+_SAY_EVERY = 60.0  # seconds between two words on what is not traced
+_SPANS = 3  # of an action, mostly
 
 
 class Batches(NamedTuple):
-    """How spans are gathered, as OpenTelemetry's own batches are."""
+    """How spans are gathered, as OpenTelemetry's own batches are, but in smaller ones: each holds the interpreter."""
 
     seconds: float = 5.0  # until what waits is exported
-    spans: int = 512  # in an export at most
+    spans: int = 128  # in an export at most
     queue: int = 16_384  # that wait, at most
 
 
-def open_tracing(engine: Engine, say: Report) -> Tracing | None:
-    """Trace the engine, if this process is told where to. What is missing or wrong is said, and ends nothing."""
+def open_tracing(engine: Engine, say: Report, per_second: float) -> Tracing | None:
+    """Trace the engine, if this process is told where to: so many actions a second, 0 for all. What is missing or wrong
+    is said, and ends nothing."""
     wanted = _exporter_name(os.environ)
     if not wanted:
         return None
     try:
-        return Tracing(engine, _exporter(wanted), say)
+        return Tracing(engine, _exporter(wanted), say, per_second)
     except ImportError as error:
         say(f"spans are not exported, though OTEL_ variables ask for it: {error}; {NEEDED}")
     except Exception as error:  # whatever an exporter makes of its variables
@@ -93,7 +97,7 @@ def _batches(variables: Mapping[str, str]) -> Batches:
 class Tracing:
     """ImportError: OpenTelemetry is not installed."""
 
-    def __init__(self, engine: Engine, exporter: SpanExporter, say: Report) -> None:
+    def __init__(self, engine: Engine, exporter: SpanExporter, say: Report, per_second: float) -> None:
         from opentelemetry.sdk.trace import TracerProvider  # only here: it is an extra, and slow to import
         from opentelemetry.sdk.trace.sampling import Decision
 
@@ -102,13 +106,16 @@ class Tracing:
         self._exporter = exporter
         self._say = say
         self._batches = _batches(os.environ)
-        self._queue: deque[Span] = deque()
-        self._dropped = 0
+        self._enough, self._most = (max(1, spans // _SPANS) for spans in (self._batches.spans, self._batches.queue))
+        self._queue: deque[Way] = deque()
+        self._wall = time.time() - time.monotonic()
         self._said_at = -_SAY_EVERY
+        self._said_untraced = 0
         self._news = threading.Event()
         self._closing = threading.Event()
         self._sampler, self._not = provider.sampler, Decision.DROP
-        engine.observe(lambda works, actions: Spans(works, actions, self).sees)
+        self._per_second = per_second
+        self._spans = engine.survey.trace(self, Budget(per_second))
         self._thread = threading.Thread(target=self._export_all, name="samovar-tracing", daemon=True)
         self._thread.start()
 
@@ -120,24 +127,17 @@ class Tracing:
 
     # in a turn, as samovar.engine.spans.Tracer
 
-    def put(self, span: Span) -> None:
+    def put(self, way: Way) -> None:
         queue = self._queue
-        queue.append(span)
-        if len(queue) == self._batches.spans:
+        queue.append(way)
+        if len(queue) == self._enough:
             self._news.set()
 
     def has_room(self) -> bool:
-        """Actions that are traced already may put their spans beyond it."""
-        if len(self._queue) < self._batches.queue:
-            return True
-        self._dropped += 1
-        return False
+        """Actions that are traced already may be put beyond it."""
+        return len(self._queue) < self._most
 
     def is_sampled(self, trace: int) -> bool:
-        """While much waits no run begins to be traced, so that those which are stay whole."""
-        if len(self._queue) > self._batches.queue // 2:
-            self._dropped += 1
-            return False
         return self._sampler.should_sample(None, trace, "run").decision is not self._not
 
     # in its own thread
@@ -151,18 +151,25 @@ class Tracing:
         self._exporter.shutdown()
 
     def _export(self) -> None:
-        while self._queue:
-            began = time.thread_time()
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batches.spans))]
+        spans = self._waiting()
+        began = time.thread_time()
+        while batch := [self._made(span) for span in itertools.islice(spans, self._batches.spans)]:
             try:
-                self._exporter.export([self._made(span) for span in batch])
+                self._exporter.export(batch)
             except Exception as error:  # an exporter must not end the thread
                 self._say_once_in_a_while(f"spans could not be exported: {type(error).__name__}: {error}")
             self._closing.wait(_REST * (time.thread_time() - began))
-        if (dropped := self._dropped) and self._say_once_in_a_while(
-            f"{dropped} runs and actions were not traced: there were too many at a time"
+            began = time.thread_time()
+        untraced = self._spans.untraced
+        if untraced > self._said_untraced and self._say_once_in_a_while(
+            f"{untraced - self._said_untraced} actions were not traced, or only from where they failed: there were too "
+            f"many at a time for {self._per_second:g} a second (traces_per_second), or for the exporter"
         ):
-            self._dropped = 0
+            self._said_untraced = untraced
+
+    def _waiting(self) -> Iterator[Span]:
+        while self._queue:
+            yield from self._queue.popleft().spans(self._wall)
 
     def _say_once_in_a_while(self, line: str) -> bool:
         """False: not now."""

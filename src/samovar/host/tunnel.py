@@ -16,13 +16,12 @@ from concurrent.futures import Future
 
 from samovar.endpoint import Remote
 from samovar.errors import InitializationError
+from samovar.host import silence
 from samovar.host.certificate import fingerprint_of
-from samovar.host.pump import CHUNK, GREETING, LINGER, REFUSAL, WELCOME, Stream, bounded, keep_alive, pump, stream_of
+from samovar.host.pump import CHUNK, GREETING, LINGER, REFUSAL, WELCOME, Stream, bounded, pump, stream_of
 
 SECONDS = 10.0
 """What there is for connecting, and then for the service's answer."""
-
-_IDLE, _GONE = 10, 30  # seconds
 
 
 class Tunnel:
@@ -104,7 +103,7 @@ async def _open(where: Remote, context: ssl.SSLContext) -> Stream:
     reader, writer = await asyncio.open_connection(
         where.host, where.port, ssl=context, server_hostname=where.host, limit=CHUNK, ssl_shutdown_timeout=LINGER
     )
-    keep_alive(writer.get_extra_info("socket"), _IDLE, _GONE)
+    silence.ask_for_life(writer.get_extra_info("socket"))
     return bounded(Stream(reader, writer))
 
 

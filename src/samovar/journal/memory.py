@@ -113,7 +113,15 @@ class _Tables:
 
     def _action_settled(self, entry: Settled) -> _Undo:
         self._known(entry.run)
-        return self._add(self.settled.setdefault(entry.run, {}), entry.action, (self._number(), entry))
+        forget = self._add(self.settled.setdefault(entry.run, {}), entry.action, (self._number(), entry))
+        if (end := entry.run_ended) is None:
+            return forget
+        try:
+            go_on = self._run_ended(end)
+        except JournalError:
+            forget()
+            raise
+        return lambda: (go_on(), forget())
 
     def _attempt_ended(self, entry: AttemptEnded) -> _Undo:
         self._known(entry.run)

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted
+from samovar.entries import Entry, Health, PoolEvent, RunEnded, RunStarted, size_of
 from samovar.errors import JournalAwayError, JournalError, SlowDownError
 
-GATHER, GATHER_BUSY = 0.05, 0.1  # seconds in which a group gathers: each commit takes the interpreter from the engine
+GATHER = 0.1  # seconds in which a group gathers in busy times: each commit takes the interpreter from the engine
 GROUP = 20_000  # entries that are committed at once, and what was recorded together with the last of them
 CALM = 250  # entries of a group; of more, the engine is busy and has better use for the processor
 QUIET = 0.25  # seconds without such a group until it is calm
@@ -86,6 +86,7 @@ class Writer:
         self._until, self._until_bytes = self._room  # of what is recorded, as far as there is room; the same
         self._number = 0
         self._refused = 0
+        self._disowned: set[str] = set()  # names of runs that were refused: another run has them
         self._trouble = ""
         self._behind_since = 0.0
         self._is_idle = True
@@ -99,7 +100,7 @@ class Writer:
         self._thread.start()
 
     def record(self, *entries: Entry) -> None:
-        size = sum([entry.size for entry in entries])
+        size = size_of(entries)
         with self._lock:
             recorded = self._recorded + len(entries)
             recorded_bytes = self._recorded_bytes + size
@@ -198,8 +199,8 @@ class Writer:
             if not self._queue:
                 self._is_idle = True
                 return [], 0
-        if self._recorded - self._done < GROUP:
-            self._hurry.wait(GATHER_BUSY if is_busy else GATHER)
+        if is_busy and self._recorded - self._done < GROUP:
+            self._hurry.wait(GATHER)
         group, size = list[Entry](), 0
         while self._queue and len(group) < GROUP:
             entries, more = self._queue.popleft()
@@ -211,6 +212,8 @@ class Writer:
         """Until it is written; False when it is given up. Entries that cannot be written are found by halves."""
         self._number += 1
         number, taken = self._number, time.monotonic()
+        if self._disowned:
+            group = self._owned(group)
 
         def step() -> None:
             self._before(group)
@@ -223,6 +226,8 @@ class Writer:
             if len(group) > 1:
                 half = len(group) // 2
                 return self._commit(group[:half]) and self._commit(group[half:])
+            if isinstance(group[0], RunStarted):
+                self._disowned.add(group[0].run)
             self.refuse([(group[0], error)])
         with self._progress:
             self._done += len(group)
@@ -230,6 +235,20 @@ class Writer:
             self._behind_since = taken
             self._progress.notify_all()
         return True
+
+    def _owned(self, group: Sequence[Entry]) -> Sequence[Entry]:
+        """Without what is of runs that were refused, which would be written down as another run's."""
+        owned = []
+        for entry in group:
+            if isinstance(entry, PoolEvent) or entry.run not in self._disowned:
+                owned.append(entry)
+            elif isinstance(entry, RunStarted):  # one more, and the name may be free by now
+                self._disowned.discard(entry.run)
+                owned.append(entry)
+            else:
+                self.refuse([(entry, JournalError("another run has this name"))])
+        self._done += len(group) - len(owned)
+        return owned
 
     def _sort(self, is_calm: bool) -> bool:
         """Whether all that is committed is in its place, or nothing more can be done."""

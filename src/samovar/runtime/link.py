@@ -371,7 +371,7 @@ class Link:
     # calls that the engine had no room for; in the loop's thread
 
     def slow_down(self, frame: frames.SlowDown) -> None:
-        assert isinstance(frame.said, frames.Submit)
+        assert frame.said is not None
         if self._backlog is None:
             self._backlog = Backlog()
         self._backlog.refused(frame.said.parent, frame.said, frame.retry_after, time.monotonic())

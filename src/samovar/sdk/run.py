@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
 from samovar import errors
 from samovar.model import Caching, Phase
+from samovar.runname import Names
 from samovar.sdk import bundle, checks, context, ctx
 from samovar.sdk.controller import Host, RunHandle
 from samovar.sdk.pending import Pending
@@ -305,7 +305,7 @@ class Runner:
         return "replace" if self.options.get("overwrite_cache") else ""
 
     def _run_name(self) -> str:
-        return self.name or "r" + os.urandom(8).hex()
+        return self.name or Names().next()
 
 
 class _Finished:

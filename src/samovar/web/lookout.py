@@ -143,14 +143,14 @@ class Lookout:
         if self.journal is None:
             raise errors.JournalError(NO_JOURNAL)
         if waits:
-            archive.catch_up(query, self.journal, self._logbook)
+            archive.catch_up(query, self.station, self.journal, self._logbook)
         return self.journal.find(query)
 
     def outcome(self, run: str, action: str) -> Settled | None:
         """Of an action that has ended, whole; None: it is not written down."""
         if self.journal is None:
             return None
-        archive.catch_up(ActionQuery(run=run), self.journal, self._logbook)
+        archive.catch_up(ActionQuery(run=run), self.station, self.journal, self._logbook)
         return next(iter(self.journal.settled(run=run, action=action)), None)
 
     def blob(self, name: str, limit: int) -> tuple[bytes, bool]:
@@ -167,7 +167,7 @@ class Lookout:
         if self._logbook is None:
             return LogPage([], query.after, True)
         if waits:
-            archive.catch_up(query, self.journal, self._logbook)
+            archive.catch_up(query, self.station, self.journal, self._logbook)
         try:
             return lines.read(self._logbook.root, query)
         except ValueError as error:

@@ -84,7 +84,7 @@ def _arm_commits(point: _Point) -> None:
     commit = SqlStore.commit
 
     def committing(self, group, number):
-        hit = point.meets([type(entry).__name__ for entry in group])
+        hit = point.meets(["RunEnded" if getattr(entry, "actions", 0) else type(entry).__name__ for entry in group])
         if hit and point.when == "before":
             _die()
         commit(self, group, number)

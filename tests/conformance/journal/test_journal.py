@@ -95,6 +95,17 @@ def test_a_run_that_is_over_before_it_is_written(journal):
     ]
 
 
+def test_a_run_ends_with_its_first_action(journal):
+    write(journal, started("r1"), started("r2", START + 1), settled("a", "r2"))
+    write(journal, settled(run="r1", phase=Phase.FAILED, actions=1), settled("b", "r2"), settled(run="r2", actions=3))
+    assert journal.unfinished("e") == []
+    assert journal.find(RunQuery()).items == [
+        RunSummary("r2", "e", "root", "shop.sell", Phase.SUCCEEDED, START + 1, START + 5, 3),
+        RunSummary("r1", "e", "root", "shop.sell", Phase.FAILED, START, START + 5, 1),
+    ]
+    assert names(journal.find(ActionQuery(run="r1"))) == ["root"]
+
+
 def test_a_run_that_is_on_its_way_is_listed(journal):
     write(journal, started("r"))
     assert journal.find(RunQuery(phase=Phase.RUNNING)).items == [
@@ -255,14 +266,33 @@ def test_an_action_is_settled_once(world, journal):
 
 @pytest.mark.parametrize(
     "entry",
-    [started(), ended(), attempt(), settled(run="nobody"), attempt(run="nobody"), ended("nobody")],
+    [started(), ended(), attempt(), settled(actions=1), settled(run="nobody"), attempt(run="nobody"), ended("nobody")],
     ids=lambda entry: f"{type(entry).__name__} of {entry.run}",
 )
 def test_what_contradicts_is_refused_and_the_rest_is_written(world, journal, entry):
-    write(journal, started(), attempt(), ended())
-    write(journal, settled("before"), entry, settled("after"))
+    write(journal, started("other"), started(), attempt(), ended())
+    write(journal, settled("before"), entry, settled("after", "other"))
     assert [refused for refused, _ in world.refused] == [entry]
     assert names(journal.find(ActionQuery(oldest_first=True))) == ["before", "after"]
+
+
+def test_nothing_of_a_run_that_is_refused_is_written_as_another_run_of_its_name(world, journal):
+    write(journal, started("r"), settled("a"), settled(actions=2))
+    second = [started("r", START + 60), settled("b"), attempt(), settled("root", actions=2)]
+    write(journal, *second[:2], started("other"), settled("c", "other"), second[2])
+    write(journal, second[3])
+    assert [entry for entry, _ in world.refused if entry.run == "r"] == second
+    assert names(journal.find(ActionQuery(run="r", oldest_first=True))) == ["a", "root"]
+    assert names(journal.find(ActionQuery(run="other"))) == ["c"]
+    assert journal.find(AttemptQuery(run="r")).items == []
+
+
+def test_a_name_is_free_again_when_its_run_is_forgotten(world, journal):
+    write(journal, started("r"), settled(actions=1))
+    write(journal, started("r", START + 60), settled("b"))
+    journal.prune(Keep(runs=0))
+    write(journal, started("r", START + 120), settled("c"))
+    assert names(journal.find(ActionQuery(run="r"))) == ["c"]
 
 
 def test_a_text_that_no_database_takes_is_refused_or_written_whole(world, journal):

@@ -36,6 +36,8 @@ class Batch:
         for entry in group:
             if type(entry) is Settled:
                 self.actions.append(rows.action_row(entry))
+                if (end := entry.run_ended) is not None:
+                    _only(self.ended, end)
                 if entry.result_blobs or entry.input_blobs:
                     self.blobs += [(name, entry.run) for name in (*entry.input_blobs, *entry.result_blobs)]
             elif type(entry) is RunStarted:

@@ -55,6 +55,8 @@ _Opened: Any = msgspec.defstruct(
 )
 """What schema version 3 wrote down of pools, and may have left here. It has no place any more."""
 
+_START: str = _Start.__struct_config__.tag
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(
     GenericAlias(tuple, (list[bytes], GenericAlias(list, (_Start | _Opened | Entry,))))
@@ -130,15 +132,20 @@ class Unsorted:
 
 
 def pack(group: Sequence[Entry], specs: rows.Specs) -> bytes:
-    places: dict[bytes, int] = {}
+    packed: list[bytes] = []
+    places: dict[int, int] = {}  # by the id of a task
     entries: list[object] = []
     for entry in group:
         if type(entry) is RunStarted:
-            task = places.setdefault(specs.pack(entry.task), len(places))
-            entries.append(_Start(task, *_others(entry)))
+            task = entry.task
+            place = places.get(id(task))
+            if place is None:
+                place = places[id(task)] = len(packed)
+                packed.append(specs.pack(task))
+            entries.append((_START, place, *_others(entry)))  # as a _Start is packed
         else:
             entries.append(entry)
-    return _encode((list(places), entries))
+    return _encode((packed, entries))
 
 
 def unpack(packed: bytes) -> list[Entry]:

@@ -144,11 +144,13 @@ class Shutdown(Frame, frozen=True, tag="shutdown"):
 
 
 class SlowDown(Frame, frozen=True, tag="slow down"):
-    """There is no room for this now. It comes back whole, so that nobody keeps what is admitted, and is to be said
-    again after ``retry_after`` seconds; nobody needs to be told a SlowDownError."""
+    """There is no room for the call now; it is to be made again after ``retry_after`` seconds, and nobody needs to be
+    told a SlowDownError. To a replica its ``Submit`` comes back whole, so that it need not keep what is admitted; a
+    client keeps its starts in any case."""
 
-    said: Submit | Start
+    call: int
     retry_after: float
+    said: Submit | None = None
 
 
 # engine → client
