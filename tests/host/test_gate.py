@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import random
 import select
@@ -410,6 +411,22 @@ def test_a_gate_that_is_shut_lets_nobody_in_and_keeps_who_is_there(place: Place)
     assert read_all(there.socket) == b"the end"
     there.socket.close()
     there.close()
+
+
+def test_a_gate_that_closes_as_a_handshake_ends_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    made = gate._Secured.connection_made
+
+    def cancelled(protocol: Any, transport: Any) -> None:
+        made(protocol, transport)
+        for stranger in place.gate._strangers:
+            stranger.cancel()
+
+    monkeypatch.setattr(gate._Secured, "connection_made", cancelled)
+    with place.secure():
+        until(lambda: not place.gate._strangers)
+        place.gate.close()
+    gc.collect()  # a transport that was not closed says so now, and warnings are errors
 
 
 def test_a_port_that_is_taken(place: Place) -> None:

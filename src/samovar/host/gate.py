@@ -161,14 +161,18 @@ class Gate:
         """The connection, in TLS. OSError, TimeoutError: the other end does not speak it, or not in time."""
         silence.ask_for_life(sock)
         reader = asyncio.StreamReader(limit=CHUNK, loop=self._loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
-        transport, _ = await self._loop.connect_accepted_socket(
-            lambda: protocol,
-            sock,
-            ssl=self._context,
-            ssl_handshake_timeout=HELLO_SECONDS,
-            ssl_shutdown_timeout=LINGER,
-        )
+        protocol = _Secured(reader, loop=self._loop)
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=self._context,
+                ssl_handshake_timeout=HELLO_SECONDS,
+                ssl_shutdown_timeout=LINGER,
+            )
+        except asyncio.CancelledError:
+            protocol.abort()
+            raise
         return bounded(Stream(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop)))
 
     async def _greet(self, stream: Stream, said: str, where: str) -> bool:
@@ -235,6 +239,23 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
+
+
+class _Secured(asyncio.StreamReaderProtocol):
+    """One that can be ended by whoever has no stream yet: asyncio would still say good-bye in TLS to a client whose
+    handshake was over when its turn was cancelled, and the loop may end meanwhile.
+    """
+
+    _secured: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._secured = transport
+        super().connection_made(transport)
+
+    def abort(self) -> None:
+        if self._secured is not None:
+            self._secured.abort()
 
 
 def _peer(sock: socket.socket) -> str:
