@@ -101,7 +101,7 @@ class World:
     def _serve(self) -> Forged:
         log = self.home / "service.txt"
         began = log.stat().st_size if log.exists() else 0
-        process = self._begin(log, "serve")
+        process = self._forge.begin(["serve"], self._variables, log)
 
         def serves() -> bool:
             return not process.is_alive or (log.exists() and b"serving at" in log.read_bytes()[began:])
@@ -111,13 +111,15 @@ class World:
 
     def _run(self) -> Forged:
         asked = ("--folder", str(self.home), "--nodes", str(NODES))
-        return self._begin(self.home / "client.txt", "run", *self._options, "--name", RUN, str(PROGRAM), "main", *asked)
+        return self._ask("run", *self._options, "--name", RUN, str(PROGRAM), "main", *asked)
 
     def _attach(self) -> Forged:
-        return self._begin(self.home / "client.txt", "attach", RUN)
+        return self._ask("attach", RUN)
 
-    def _begin(self, log: Path, *arguments: str) -> Forged:
-        return self._forge.begin(list(arguments), self._variables, log)
+    def _ask(self, *arguments: str) -> Forged:
+        """A client that finds this service or fails: it takes no engine of its own."""
+        endpoint = {"SAMOVAR_ENDPOINT": str(self.home / "run" / "samovar" / "service.sock")}
+        return self._forge.begin(list(arguments), {**self._variables, **endpoint}, self.home / "client.txt")
 
     def _recorded(self) -> Any:
         """The run, as it is written down; None: it is not."""
