@@ -149,10 +149,10 @@ def test_many_who_read_sort_each_entry_in_once(url, monkeypatch):
 def test_a_group_comes_back_as_it_was():
     other = type(TASK)("other.task", "m", "q", TASK.environment)
     group = [
-        started("a", inputs=b"\0in", input_blobs=("b",), context={"who": "me"}),
+        started("a", inputs=b"\0in", input_blobs=("b",), context={"who": "me"}, caching="off"),
         started("b", task=other),
         started("c"),
-        settled("x", phase="failed", result_blobs=("b",), cache_key="k"),
+        settled("x", phase="failed", result_blobs=("b",), cache_key="k", actions=3),
         attempt(),
         event(reason="why"),
         ended(),

@@ -149,6 +149,8 @@ class Scribe:
 
     def recalls(self, run: Run, record: Record, command: Assign) -> bool:
         """Whether the attempt that begins is not the first, and there is something to recall of those before."""
+        if not (command.failures or record.called or run.parents):
+            return False
         if command.failures > record.failures:  # tried again because it failed: so is what failed below it
             record.failures = command.failures
             record.failed_at = self._clock()
@@ -204,7 +206,8 @@ class Scribe:
                 record.parent.forsaken = {}
             record.parent.forsaken[record.id] = (entry, record)
             return
-        self._settle(work.run, entry)
+        work.run.settled += 1
+        self._write(entry)
         if work.failure is not None:
             self.failed(record)
         if record.forsaken:
