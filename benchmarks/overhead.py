@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.server
-import statistics
 import sys
 import tempfile
 import threading
@@ -26,7 +25,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -46,20 +45,6 @@ TARGET = 0.9
 """Of the rate without: what everything together may leave at least."""
 
 _SCRAPE_EVERY = 1.0  # seconds
-
-
-class Compared(NamedTuple):
-    measure: str
-    seconds: dict[str, list[float]]  # a task, a round, by service
-
-    def ratio(self, name: str, to: str) -> float:
-        """Of the rates: 1 is no difference."""
-        return min(self.seconds[to]) / min(self.seconds[name])
-
-    def paired(self, name: str, to: str) -> list[float]:
-        """The same of single rounds: the edges of the quarters, with the median in the middle."""
-        ratios = [before / after for before, after in zip(self.seconds[to], self.seconds[name], strict=True)]
-        return statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
 
 
 class _Receiver(http.server.BaseHTTPRequestHandler):
@@ -117,7 +102,7 @@ def watched(environment: dict[str, str]) -> Iterator[list[int]]:
         raise SystemExit("benchmarks: nobody has seen anything of the service that was watched")
 
 
-def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
+def compare(folder: Path, calls: int, rounds: int) -> list[services.Compared]:
     with contextlib.ExitStack() as stack:
         seen = {"SAMOVAR_WEB": "127.0.0.1:0"}
         traced = {**seen, "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(receiver())}
@@ -129,13 +114,7 @@ def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
             if more:
                 stack.enter_context(watched(environment))
             clients[name] = stack.enter_context(services.client(environment, calls))
-        found = [Compared(measure, {name: [] for name in kinds}) for measure in services.MEASURES]
-        for number in range(rounds):
-            for compared in found:
-                for name, ask in list(clients.items())[:: -1 if number % 2 else 1]:
-                    compared.seconds[name].append(ask(compared.measure))
-                    time.sleep(services.PAUSE)
-        return found
+        return services.in_turns(clients, rounds)
 
 
 def counted(rounds: int = 200_000) -> tuple[float, float]:
@@ -206,10 +185,8 @@ def main() -> None:
         for compared in compare(Path(folder), calls, rounds):
             print(f"{compared.measure}, {calls:,} tiny tasks, best of {rounds}")
             for name in compared.seconds:
-                best = min(compared.seconds[name]) * 1e6
-                print(
-                    f"  {name:<9}{best:>8.1f} µs a task   {compared.ratio(name, 'off'):.2f} of the rate off", flush=True
-                )
+                best = f"{compared.best(name) * 1e6:>8.1f} µs a task"
+                print(f"  {name:<9}{best}   {compared.ratio(name, 'off'):.2f} of the rate off", flush=True)
             for name, to in (("journal", "off"), ("watched", "journal"), ("traced", "journal")):
                 low, median, high = compared.paired(name, to)
                 print(

@@ -1,8 +1,9 @@
-"""What a journal takes from a service: two services, one with and one without, asked for the same in turns.
+"""Services that are asked for the same in turns, to see what one has and another has not: a journal, for one.
 
-``compare`` gives seconds a task for each. A client of its own asks each service, as ``python services.py CALLS``: it
-reads the name of a measure and prints its seconds a task. The best of all rounds is the figure, as the others measure
-the neighbours of this process. The service that keeps a journal is asked again when it has sorted what it wrote.
+A client of its own asks each service, as ``python services.py CALLS``: it reads the name of a measure and prints its
+seconds a task. Rounds that stand side by side are compared, and the median of their ratios is the figure, as what the
+neighbours of this process do comes and goes. A service that keeps a journal is asked again when it has sorted what it
+wrote.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -24,29 +26,43 @@ SECONDS = 60.0
 
 
 class Compared(NamedTuple):
-    measure: str
-    off: list[float]  # seconds a task, a round
-    on: list[float]
+    """Ratios are those of rates: 1 is no difference."""
 
-    @property
-    def ratio(self) -> float:
-        """Of the rates: 1 is no difference."""
-        return min(self.off) / min(self.on)
+    measure: str
+    seconds: dict[str, list[float]]  # a task, a round, by service
+
+    def best(self, name: str) -> float:
+        return min(self.seconds[name])
+
+    def ratio(self, name: str, to: str) -> float:
+        """Of the best rounds."""
+        return self.best(to) / self.best(name)
+
+    def paired(self, name: str, to: str) -> list[float]:
+        """Of single rounds: the edges of the quarters, with the median in the middle."""
+        ratios = [before / after for before, after in zip(self.seconds[to], self.seconds[name], strict=True)]
+        return statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+
+
+def in_turns(clients: dict[str, Callable[[str], float]], rounds: int) -> list[Compared]:
+    """Ask each for each measure, in one order and then in the other."""
+    found = [Compared(measure, {name: [] for name in clients}) for measure in MEASURES]
+    for number in range(rounds):
+        for compared in found:
+            for name, ask in list(clients.items())[:: -1 if number % 2 else 1]:
+                compared.seconds[name].append(ask(compared.measure))
+                time.sleep(PAUSE)
+    return found
 
 
 def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
+    """A service without a journal, "off", and one with it, "on"."""
     with contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(client(stack.enter_context(service(folder / name, journal)), calls))
+        clients = {
+            name: stack.enter_context(client(stack.enter_context(service(folder / name, journal)), calls))
             for name, journal in (("off", "none"), ("on", str(folder / "service.db")))
-        ]
-        found = [Compared(measure, [], []) for measure in MEASURES]
-        for _ in range(rounds):
-            for compared in found:
-                for ask, seconds in zip(clients, (compared.off, compared.on), strict=True):
-                    seconds.append(ask(compared.measure))
-                    time.sleep(PAUSE)
-    return found
+        }
+        return in_turns(clients, rounds)
 
 
 @contextlib.contextmanager
