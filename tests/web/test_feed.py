@@ -10,6 +10,7 @@ import pytest
 
 from samovar.web import feed as feeds
 from samovar.web.feed import KEPT, PoolSample, rates, throughput
+from samovar.wire import frames
 
 from .test_api import fan
 
@@ -77,3 +78,36 @@ def test_a_sample_that_fails_is_said_once(feed, monkeypatch, caplog):
     with caplog.at_level("ERROR", "uvicorn.error"):
         assert feed._sampled() == feed._sampled() == []
     assert len(caplog.records) == 1
+
+
+def test_runs_are_told_from_what_the_engine_sees_and_no_journal_is_asked(site, feed):
+    feed._listeners.add(asyncio.Queue())
+    feed._watch()
+    site.station.start("r1")
+    replica = site.station.replica()
+    site.station.listen()
+    (run,) = [frame for frame in replica.hear(2) if isinstance(frame, frames.Run)]
+    site.journal.away = "the database is gone"
+    begun, ended = [], []
+    for found in (begun, ended):
+        (_, (name, data)) = feed._sample()
+        assert name == "runs"
+        found += json.loads(data)["items"]
+        if found is begun:
+            replica.say(frames.Done(run.epoch, b"out"))
+            site.station.listen()
+    assert [len(feed._sample()), len(begun), len(ended)] == [1, 1, 1]
+    assert (begun[0]["name"], begun[0]["phase"], begun[0]["is_live"], begun[0]["ended"]) == (
+        "r1",
+        "running",
+        True,
+        None,
+    )
+    assert (ended[0]["phase"], ended[0]["is_live"], ended[0]["actions"], ended[0]["task"]) == (
+        "succeeded",
+        False,
+        1,
+        "e.f",
+    )
+    assert begun[0]["started"] == ended[0]["started"] <= ended[0]["ended"]
+    site.journal.away = ""

@@ -246,6 +246,7 @@ class Clients:
         had called something."""
         starter = self._runs[started.run] = RemoteStarter(self, started.run, started.task.name)
         run = Run(started.run, started.context, starter, started.caching)
+        run.started = started.started
         run.is_resumed = True
         run.parents = parents
         return run

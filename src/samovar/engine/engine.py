@@ -50,7 +50,7 @@ from samovar.engine.timeline import Timeline
 from samovar.engine.vault import Cellar, Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import RUNNING, SUCCEEDED, Environment, Phase, TaskSpec
+from samovar.model import QUEUED, RUNNING, SUCCEEDED, Environment, Phase, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
@@ -163,7 +163,7 @@ class Engine:
             self.cache.admit(work, called.cached)
         self.enter(work)
         self.roots[run.name] = work
-        self.survey.changed.append(run.name)
+        self.survey.changed.append((run, QUEUED, 0.0))
         if self.admission(pool, run.client):
             self.figures.of[pool].refused += 1
             self._lobby.add(work)
@@ -464,7 +464,7 @@ class Engine:
         else:
             if self.roots.get(work.run.name) is work:
                 del self.roots[work.run.name]
-            self.survey.changed.append(work.run.name)
+            self.survey.changed.append((work.run, work.phase, self.now))
             for pool in work.run.pools:
                 if pool in self.environments:  # else it was drained before, by hand or for its old code
                     self.handle(Drain(pool))

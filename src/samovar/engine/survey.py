@@ -17,10 +17,11 @@ import msgspec
 from samovar.core.actions import Action
 from samovar.core.messages import Drain, Event, OpenPool, StopPool
 from samovar.core.pools import Pools
+from samovar.engine.scribe import ROOT
 from samovar.engine.spans import Budget, Spans, Tracer
-from samovar.engine.work import Work
-from samovar.entries import Change
-from samovar.model import PoolSettings, PoolStats, ReplicaStats, Underway
+from samovar.engine.work import Run, Work
+from samovar.entries import Change, RunSummary
+from samovar.model import Phase, PoolSettings, PoolStats, ReplicaStats, Underway
 from samovar.wire import frames
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 STEPS = 2_000
 """Actions that are looked at in one turn; among a million that is a few milliseconds."""
 
-CHANGES = 1_000
+THIS_PROCESS = "this process"
+"""In place of the name of an engine that writes nothing down."""
+
+CHANGES = 500
 """Changes of runs that wait for whoever watches."""
 
 LARGEST = 500
@@ -53,8 +57,8 @@ class Survey:
         self._engine = engine
         self._pools = pools
         self._works = works
-        self.changed: deque[str] = deque(maxlen=0)
-        """Names of runs that have started or ended, while somebody watches."""
+        self.changed: deque[tuple[Run, Phase, float]] = deque(maxlen=0)
+        """Runs that have started or, at this time by the monotonic clock, ended; while somebody watches."""
 
     def watch(self, is_watched: bool) -> None:
         """From here on somebody wants to know which runs have changed, or nobody does."""
@@ -65,11 +69,21 @@ class Survey:
         self._engine.spans = spans = Spans(self._engine, self._works, tracer, budget)
         return spans
 
-    def take_changes(self) -> list[str]:
-        """Since the last call, each run once; of many the newest."""
-        names = list(dict.fromkeys(self.changed))
+    def take_changes(self) -> list[RunSummary]:
+        """Since the last call, each run once; of many the newest. No journal is asked: it may be behind, and busy."""
+        found = {change[0].name: change for change in self.changed}
         self.changed.clear()
-        return names
+        scribe, wall = self._engine.scribe, time.time() - time.monotonic()
+        engine = scribe.engine if scribe is not None else THIS_PROCESS
+        summaries = []
+        for run, phase, at in found.values():
+            root = self._engine.roots.get(run.name)
+            now = phase if at or root is None else root.phase
+            actions = run.settled if scribe is not None else run.actions
+            task = run.task.name if run.task is not None else ""
+            ended = wall + at if at else None
+            summaries.append(RunSummary(run.name, engine, ROOT, task, now, run.started, ended, actions))
+        return summaries
 
     def pools(self) -> list[PoolStats]:
         """Every pool; a note where something keeps it from its work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from samovar.model import QUEUED, CacheCall, Caching, Failure, Phase, TaskSpec
@@ -133,6 +134,7 @@ class Run:
         "pools",
         "recalled",
         "settled",
+        "started",
         "starter",
         "survivors",
         "taken",
@@ -152,6 +154,7 @@ class Run:
         self.task: TaskSpec | None = None  # the first one
         self.context = context
         self.starter = starter
+        self.started = time.time()
         self.actions = 0
         self.client = 0  # whoever its first action shares turns with: all that its client starts
         self.turns = 0  # the same of all its other actions; 0: there are none yet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,14 +17,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 import samovar
-from samovar.errors import BaseRuntimeError
+from samovar.entries import RunSummary
 from samovar.host.premises import Premises
 from samovar.web import models, problems
-from samovar.web.feed import Standing
+from samovar.web.feed import Feed, Standing
 from samovar.web.guard import is_file
 from samovar.web.lookout import Lookout
 from samovar.web.routes import logs, metrics, pools, runs, service, timeline
 from samovar.web.routes.base import House, Segments
+from samovar.web.runs import told
 
 STATIC = Path(__file__).parent / "static"
 
@@ -35,7 +37,7 @@ def application(premises: Premises, closing: threading.Event, guarded: Callable[
     """``closing``: streams end when it is set. ``guarded``: puts a guard in front of it."""
     house = House(Lookout(premises, closing))
     feed = house.lookout.feed
-    feed.compose = lambda standing, names: _events(house, standing, names)
+    feed.compose = functools.partial(_events, feed)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,10 +79,10 @@ class _Files(Mount):
         return super().matches(scope) if is_file(scope["path"]) else (Match.NONE, {})
 
 
-def _events(house: House, standing: Standing, names: list[str]) -> list[tuple[str, bytes]]:
+def _events(feed: Feed, standing: Standing, changed: list[RunSummary]) -> list[tuple[str, bytes]]:
     """In a thread: what those who listen are told of a sample."""
-    found = [("pools", pools.pool_list(house.lookout.feed, standing).model_dump_json().encode())]
-    with contextlib.suppress(BaseRuntimeError):  # the journal cannot be read now
-        if changed := house.runs.told(names):
-            found.append(("runs", msgspec.json.encode({"items": [run.model_dump(mode="json") for run in changed]})))
+    found = [("pools", pools.pool_list(feed, standing).model_dump_json().encode())]
+    if changed:
+        items = [told(run).model_dump(mode="json") for run in changed]
+        found.append(("runs", msgspec.json.encode({"items": items})))
     return found

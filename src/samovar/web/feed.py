@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from samovar.engine.pulse import ticks_used
+from samovar.entries import RunSummary
 from samovar.host.station import Station
 from samovar.model import PoolStats, ReplicaStats
 
@@ -68,8 +69,8 @@ class Feed:
         self._used: dict[str, tuple[float, int]] = {}  # by replica: when, and what it had used of the processor
         self._listeners: set[asyncio.Queue[tuple[str, bytes]]] = set()
         self._trouble = ""
-        self.compose: Callable[[Standing, list[str]], list[tuple[str, bytes]]] = lambda standing, runs: []
-        """Makes the events of a sample: their names and data. ``runs``: names of those that have changed."""
+        self.compose: Callable[[Standing, list[RunSummary]], list[tuple[str, bytes]]] = lambda standing, runs: []
+        """Makes the events of a sample: their names and data. ``runs``: those that have changed."""
 
     def standing(self) -> Standing:
         with self._station.turn:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
 
 import msgspec
 
 from samovar.engine.crew import pool_of
 from samovar.engine.scribe import ROOT, TRACE
+from samovar.engine.survey import THIS_PROCESS
 from samovar.entries import ActionQuery, RunQuery, RunSummary
 from samovar.journal.pages import LARGEST
 from samovar.model import Phase
@@ -60,19 +59,11 @@ class Runs:
                 break
         return models.RunList(items=found, next=after)
 
-    def told(self, names: Iterable[str]) -> list[models.Run]:
-        """Of these, those that there still are. One wait for the journal does for all."""
-        found: list[models.Run] = []
-        for place, name in enumerate(names):
-            with contextlib.suppress(Problem):
-                found.append(self.get(name, waits=place == 0))
-        return found
-
-    def get(self, name: str, waits: bool = True) -> models.Run:
-        """404: there is none. ``waits``: as ``Lookout.find``."""
+    def get(self, name: str) -> models.Run:
+        """404: there is none."""
         query = RunQuery(run=name)
         is_written = self._look.journal is not None
-        found = self._seen(self._look.find(query, waits).items) if is_written else self._live(query)
+        found = self._seen(self._look.find(query).items) if is_written else self._live(query)
         if not found:
             raise Problem(404, f"there is no run {name!r}; /api/v1/runs lists those that are known")
         return found[0]
@@ -95,19 +86,7 @@ class Runs:
         with self._turn:
             roots = [self._engine.roots.get(run.run) for run in written if run.ended is None]
             phases = {root.run.name: root.phase for root in roots if root is not None}
-        return [
-            models.Run(
-                name=run.run,
-                task=run.task,
-                phase=phases.get(run.run, run.phase),
-                started=run.started,
-                ended=run.ended,
-                actions=run.actions,
-                engine=run.engine,
-                is_live=run.run in phases,
-            )
-            for run in written
-        ]
+        return [_run(run, phases.get(run.run, run.phase), run.run in phases) for run in written]
 
     def _live(self, query: RunQuery) -> list[models.Run]:
         """Where no journal is kept."""
@@ -123,7 +102,7 @@ class Runs:
                 started=root.queued,
                 ended=None,
                 actions=0,
-                engine="this process",
+                engine=THIS_PROCESS,
                 is_live=True,
             )
             for root in roots
@@ -193,6 +172,24 @@ class Runs:
             else:
                 return None, read
         return total, read
+
+
+def told(run: RunSummary) -> models.Run:
+    """What the engine has just seen of it."""
+    return _run(run, run.phase, run.ended is None)
+
+
+def _run(run: RunSummary, phase: Phase, is_live: bool) -> models.Run:
+    return models.Run(
+        name=run.run,
+        task=run.task,
+        phase=phase,
+        started=run.started,
+        ended=run.ended,
+        actions=run.actions,
+        engine=run.engine,
+        is_live=is_live,
+    )
 
 
 def _matches(run: models.Run, query: RunQuery, search: str) -> bool:
