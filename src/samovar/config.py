@@ -75,7 +75,7 @@ class Settings(NamedTuple):
     keep_runs: int = 100_000
     loop_patience: float = 1.0  # seconds
     progress: str = "auto"
-    traces_per_second: float = 200.0
+    traces_per_second: float = 100.0
     web: str = ""  # HOST:PORT; "": a port of this host that is free
 
 

@@ -7,7 +7,8 @@ import http.server
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from opentelemetry import trace
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import samovar
 from samovar import traceparent
+from samovar.engine.spans import Span
 from samovar.errors import RuntimeUserError
 from samovar.host import tracing
 from samovar.host.embedded import EmbeddedHost
@@ -201,6 +203,44 @@ def test_an_exporter_that_is_stuck_costs_spans_and_nothing_else(monkeypatch: pyt
         assert len(tracing._queue) < 60, "and what waits does not grow"
         stuck.gate.set()
         until(lambda: any("spans could not be exported: OSError: the collector is away" in line for line in said))
+
+
+class Crowd:
+    """Stands for an engine in which, while it is busy, more and more actions come than are traced."""
+
+    def __init__(self) -> None:
+        self.survey = self
+        self.is_busy = True
+        self.looks = 0
+
+    def trace(self, *_: Any) -> Crowd:
+        return self
+
+    @property
+    def untraced(self) -> int:
+        self.looks += self.is_busy
+        return self.looks
+
+
+@pytest.mark.parametrize("what_ends_it", ["calm", "no room", "time"])
+def test_spans_wait_while_more_actions_come_than_are_traced(what_ends_it: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_LOOK", 0.001)
+    if what_ends_it == "time":
+        monkeypatch.setattr(tracing, "_PUT_OFF", 0.0)
+    exporter, crowd = InMemorySpanExporter(), Crowd()
+    made = Tracing(cast(Any, crowd), exporter, lambda _: None, 1.0)
+    way = Mock(spans=lambda wall: iter([Span(1, 2, 0, "run", wall, wall + 1, {})]))
+    for _ in range(made._enough):
+        made.put(way)
+    if what_ends_it != "time":
+        until(lambda: crowd.looks > 100, SECONDS)
+        assert exporter.get_finished_spans() == ()
+    if what_ends_it == "no room":
+        for _ in range(made._most):
+            made.put(way)
+    crowd.is_busy = what_ends_it != "calm"
+    until(lambda: len(exporter.get_finished_spans()) >= made._enough, SECONDS)
+    made.close()
 
 
 def test_actions_beyond_the_budget_are_not_traced_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ STEPS = 2_000
 THIS_PROCESS = "this process"
 """In place of the name of an engine that writes nothing down."""
 
-CHANGES = 500
+CHANGES = 100
 """Changes of runs that wait for whoever watches."""
 
 LARGEST = 500

@@ -31,6 +31,8 @@ NEEDED = "pip install 'samovar[otel]'"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _CLOSE_SECONDS = 5.0
 _REST = 24.0  # times what an export has taken of the processor, until the next one
+_LOOK = 0.2  # seconds between two looks at whether it is calm
+_PUT_OFF = 30.0  # seconds for which spans wait for that at most
 _SAY_EVERY = 60.0  # seconds between two words on what is not traced
 _SPANS = 3  # of an action, mostly
 
@@ -152,6 +154,7 @@ class Tracing:
 
     def _export(self) -> None:
         spans = self._waiting()
+        self._await_calm()
         began = time.thread_time()
         while batch := [self._made(span) for span in itertools.islice(spans, self._batches.spans)]:
             try:
@@ -159,6 +162,7 @@ class Tracing:
             except Exception as error:  # an exporter must not end the thread
                 self._say_once_in_a_while(f"spans could not be exported: {type(error).__name__}: {error}")
             self._closing.wait(_REST * (time.thread_time() - began))
+            self._await_calm()
             began = time.thread_time()
         untraced = self._spans.untraced
         if untraced > self._said_untraced and self._say_once_in_a_while(
@@ -166,6 +170,15 @@ class Tracing:
             f"many at a time for {self._per_second:g} a second (traces_per_second), or for the exporter"
         ):
             self._said_untraced = untraced
+
+    def _await_calm(self) -> None:
+        """While more actions come than are traced the processor is theirs, as long as what waits here has room."""
+        end = time.monotonic() + _PUT_OFF
+        before = -1
+        while before < self._spans.untraced and len(self._queue) < self._most // 2 and time.monotonic() < end:
+            before = self._spans.untraced
+            if self._closing.wait(_LOOK):
+                return
 
     def _waiting(self) -> Iterator[Span]:
         while self._queue:
