@@ -1,4 +1,4 @@
-"""What writing down costs: ``python -m benchmarks.journal [--actions N] [--calls N] [--rounds N]``.
+"""What writing down costs: ``python -m benchmarks.journal [--actions N] [--calls N] [--rounds N] [--casts N]``.
 
 First two services, one that keeps a journal in a file and one that keeps none (``services``). Then the journals alone:
 entries of settled actions go through ``record`` and are committed, in each journal, one after the other in the same
@@ -186,9 +186,10 @@ def lines(entries: list[Settled], folder: Path, server: postgres.Server | None) 
         )
 
 
-def compared(folder: Path, calls: int, rounds: int) -> Iterator[str]:
-    yield f"{f'{calls:,} tiny tasks, {rounds} rounds':<34}{'no journal':>12}{'journal':>12}{'ratio':>7}{'rounds':>20}"
-    for one in services.compare(folder, calls, rounds):
+def compared(calls: int, rounds: int, casts: int) -> Iterator[str]:
+    title = f"{calls:,} tiny tasks, {rounds * casts} rounds"
+    yield f"{title:<34}{'no journal':>12}{'journal':>12}{'ratio':>7}{'rounds':>20}"
+    for one in services.compare({"off": services.not_kept, "on": services.kept}, calls, rounds, casts):
         off, on = (f"{one.best(name) * 1e6:.1f} µs" for name in ("off", "on"))
         low, median, high = one.paired("on", "off")
         spread = f"{median:.2f} ({low:.2f}-{high:.2f})"
@@ -199,13 +200,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--actions", type=int, default=400_000, help="how many are written (default: 400000)")
     parser.add_argument("--calls", type=int, default=10_000, help="tasks of a round of the services (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of the services (default: 20)")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of the services (default: 4)")
+    parser.add_argument("--casts", type=int, default=5, help="times that these are started anew (default: 5)")
     options = parser.parse_args()
     count = options.actions
     entries = [action(number) for number in range(count)]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
-        for line in compared(folder, options.calls, options.rounds):
+        for line in compared(options.calls, options.rounds, options.casts):
             print(line, flush=True)
         print()
         reason = postgres.missing()

@@ -1,4 +1,4 @@
-"""What it costs to be seen: ``python -m benchmarks.overhead [--calls N] [--rounds N]``.
+"""What it costs to be seen: ``python -m benchmarks.overhead [--calls N] [--rounds N] [--casts N]``.
 
 Four services are asked for the same in turns, by a client of its own each (``services``): one that nobody looks at and
 that writes nothing down; one with a journal; one that is watched as well, by an open page that streams and by a scrape
@@ -6,7 +6,8 @@ of its metrics each second; and one that exports spans besides, to a receiver on
 nothing else is set. All of it, the page, the scrape and the receiver too, shares the machine's processors with what is
 measured. Times are the best of all rounds, as the others measure the neighbours of this process. What everything
 together leaves of the rate of the same service without is said last, and whether that is enough: it is the median over
-rounds, in each of which the services are asked one after the other. ``--shallow`` does a little, to see that it works.
+rounds, in each of which the services are asked one after the other, of several casts of services. ``--shallow`` does a
+little, to see that it works.
 
 Then what the engine counts of each action, alone, and how long a scrape holds the turn of an engine with many queued
 actions.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import http.server
 import sys
 import tempfile
@@ -23,7 +25,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +104,23 @@ def watched(environment: dict[str, str]) -> Iterator[list[int]]:
         raise SystemExit("benchmarks: nobody has seen anything of the service that was watched")
 
 
-def compare(folder: Path, calls: int, rounds: int) -> list[services.Compared]:
-    with contextlib.ExitStack() as stack:
+def compare(calls: int, rounds: int, casts: int) -> list[services.Compared]:
+    with receiver() as spans:
         seen = {"SAMOVAR_WEB": "127.0.0.1:0"}
-        traced = {**seen, "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(receiver())}
-        kinds: dict[str, dict[str, str]] = {"off": {}, "journal": {}, "watched": seen, "traced": traced}
-        clients: dict[str, Callable[[str], float]] = {}
-        for name, more in kinds.items():
-            journal = "none" if name == "off" else str(folder / f"{name}.db")
-            environment = stack.enter_context(services.service(folder / name, journal, **more))
-            if more:
-                stack.enter_context(watched(environment))
-            clients[name] = stack.enter_context(services.client(environment, calls))
-        return services.in_turns(clients, rounds)
+        traced = {**seen, "OTEL_EXPORTER_OTLP_ENDPOINT": spans}
+        kinds = {
+            "off": services.not_kept,
+            "journal": services.kept,
+            "watched": functools.partial(_watched, **seen),
+            "traced": functools.partial(_watched, **traced),
+        }
+        return services.compare(kinds, calls, rounds, casts)
+
+
+def _watched(home: Path, stack: contextlib.ExitStack, **more: str) -> dict[str, str]:
+    environment = services.kept(home, stack, **more)
+    stack.enter_context(watched(environment))
+    return environment
 
 
 def counted(rounds: int = 200_000) -> tuple[float, float]:
@@ -176,27 +182,25 @@ def scraped(queued: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=10_000, help="tasks of a round (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=4, help="of each cast of services (default: 4)")
+    parser.add_argument("--casts", type=int, default=5, help="times that services are started anew (default: 5)")
     parser.add_argument("--queued", type=int, default=1_000_000, help="actions of an engine that is scraped")
     parser.add_argument("--shallow", action="store_true", help="a little of everything")
     options = parser.parse_args()
-    calls, rounds, queued = (200, 1, 1000) if options.shallow else (options.calls, options.rounds, options.queued)
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        for compared in compare(Path(folder), calls, rounds):
-            print(f"{compared.measure}, {calls:,} tiny tasks, best of {rounds}")
-            for name in compared.seconds:
-                best = f"{compared.best(name) * 1e6:>8.1f} µs a task"
-                print(f"  {name:<9}{best}   {compared.ratio(name, 'off'):.2f} of the rate off", flush=True)
-            for name, to in (("journal", "off"), ("watched", "journal"), ("traced", "journal")):
-                low, median, high = compared.paired(name, to)
-                print(
-                    f"  {name} / {to}: best {compared.ratio(name, to):.2f}, rounds {median:.2f} ({low:.2f}-{high:.2f})"
-                )
-            verdict = "enough" if median >= TARGET else "TOO LITTLE"
-            print(f"  everything on leaves {median:.2f} of the rate of the same service without: {verdict} ({TARGET})")
+    calls, rounds, casts = (200, 1, 1) if options.shallow else (options.calls, options.rounds, options.casts)
+    for compared in compare(calls, rounds, casts):
+        print(f"{compared.measure}, {calls:,} tiny tasks, best of {rounds * casts}")
+        for name in compared.seconds:
+            best = f"{compared.best(name) * 1e6:>8.1f} µs a task"
+            print(f"  {name:<9}{best}   {compared.ratio(name, 'off'):.2f} of the rate off", flush=True)
+        for name, to in (("journal", "off"), ("watched", "journal"), ("traced", "journal")):
+            low, median, high = compared.paired(name, to)
+            print(f"  {name} / {to}: best {compared.ratio(name, to):.2f}, rounds {median:.2f} ({low:.2f}-{high:.2f})")
+        verdict = "enough" if median >= TARGET else "TOO LITTLE"
+        print(f"  everything on leaves {median:.2f} of the rate of the same service without: {verdict} ({TARGET})")
     counting, clock = counted()
     print(f"what the engine counts of an action: {counting * 1e6:.2f} µs, {counting / clock:.1f} looks at the clock")
-    for number in (10, queued):
+    for number in (10, 1000 if options.shallow else options.queued):
         held, whole = scraped(number)
         print(f"a scrape with {number:,} queued: the turn for {held * 1e3:.2f} ms, {whole * 1e3:.1f} ms in all")
 

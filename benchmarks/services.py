@@ -9,11 +9,13 @@ wrote.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +23,10 @@ from typing import IO, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 MEASURES = ("gathered inside a task", "a loop over run in a script")
-PAUSE = 1.0  # seconds between two rounds
+PAUSE = 1.5  # seconds between two rounds: the journal of the last one is sorted in them
 SECONDS = 60.0
+
+_ADDR_NO_RANDOMIZE = 0x0040000  # of linux/personality.h
 
 
 class Compared(NamedTuple):
@@ -44,25 +48,45 @@ class Compared(NamedTuple):
         return statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
 
 
-def in_turns(clients: dict[str, Callable[[str], float]], rounds: int) -> list[Compared]:
-    """Ask each for each measure, in one order and then in the other."""
-    found = [Compared(measure, {name: [] for name in clients}) for measure in MEASURES]
-    for number in range(rounds):
-        for compared in found:
-            for name, ask in list(clients.items())[:: -1 if number % 2 else 1]:
-                compared.seconds[name].append(ask(compared.measure))
-                time.sleep(PAUSE)
+Kind = Callable[[Path, contextlib.ExitStack], dict[str, str]]
+"""Opens a service in a folder. Gives the environment of its clients."""
+
+
+def compare(kinds: dict[str, Kind], calls: int, rounds: int, casts: int) -> list[Compared]:
+    """Open services and clients, and ask each for each measure, in one order and then in the other; in each of the
+    casts all are new and another one comes first."""
+    _lie_alike()
+    found = [Compared(measure, {name: [] for name in kinds}) for measure in MEASURES]
+    for cast in range(casts):
+        os.environ["PYTHONHASHSEED"] = str(cast)
+        names = [*kinds][cast % len(kinds) :] + [*kinds][: cast % len(kinds)]
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, contextlib.ExitStack() as stack:
+            clients = {
+                name: stack.enter_context(client(kinds[name](Path(folder) / name, stack), calls)) for name in names
+            }
+            for number in range(rounds):
+                for compared in found:
+                    for name in names[:: -1 if number % 2 else 1]:
+                        compared.seconds[name].append(clients[name](compared.measure))
+                        time.sleep(PAUSE)
     return found
 
 
-def compare(folder: Path, calls: int, rounds: int) -> list[Compared]:
-    """A service without a journal, "off", and one with it, "on"."""
-    with contextlib.ExitStack() as stack:
-        clients = {
-            name: stack.enter_context(client(stack.enter_context(service(folder / name, journal)), calls))
-            for name, journal in (("off", "none"), ("on", str(folder / "service.db")))
-        }
-        return in_turns(clients, rounds)
+def _lie_alike() -> None:
+    """Processes that start from here on have their memory at the same addresses. With addresses and hash seeds of their
+    own two that do the same differ by up to a seventh, for as long as they live."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).personality(_ADDR_NO_RANDOMIZE)
+
+
+def kept(home: Path, stack: contextlib.ExitStack, **more: str) -> dict[str, str]:
+    """A service with a journal; a ``Kind``."""
+    return stack.enter_context(service(home, str(home.with_suffix(".db")), **more))
+
+
+def not_kept(home: Path, stack: contextlib.ExitStack) -> dict[str, str]:
+    """A service without a journal; a ``Kind``."""
+    return stack.enter_context(service(home, "none"))
 
 
 @contextlib.contextmanager

@@ -7,15 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from samovar.engine import timeline
+from samovar.engine import executions, timeline
 from samovar.engine.timeline import ABORTED, AGAIN, DONE, FAILED, RUNS
+from samovar.engine.work import Called, Run
 from samovar.model import Environment, Exit, Failure, PoolSettings, Retry, TaskSpec
 from samovar.wire import frames
 
-from .test_admission import start
+from .test_admission import Starter, start
 from .test_clients import Talk
 
 TASK = TaskSpec("e.f", "m", "f", Environment("e", settings=PoolSettings(1, 1)), retry=Retry(1))
+OTHER = TaskSpec("e.g", "m", "g", Environment("e", settings=PoolSettings(1, 1)))
+
+
+@pytest.fixture
+def all_are_long(monkeypatch):
+    monkeypatch.setattr(timeline, "SHORT", 0.0)
+
+
+@pytest.fixture
+def few_are_told_apart(monkeypatch):
+    monkeypatch.setattr(timeline, "OWN_BARS", 1)
+    monkeypatch.setattr(timeline, "SHORT", 3600.0)
+    monkeypatch.setattr(executions, "SHORT", 3600.0)
 
 
 @pytest.fixture
@@ -49,6 +63,7 @@ def end(talk: Talk, replica, *said) -> None:
     talk.engine.flush()
 
 
+@pytest.mark.usefixtures("all_are_long")
 def test_a_bar_from_its_start_to_its_end(talk):
     replica, frame = run(talk)
     (bar,) = strip(talk).bars
@@ -84,6 +99,7 @@ def test_a_replica_that_is_lost(talk):
     assert "SIGKILL" in next(life for life in found.lives if life.name == name).reason
 
 
+@pytest.mark.usefixtures("all_are_long")
 def test_parked_stretches(talk):
     replica, parent = run(talk)
     replica.say(frames.Declare(1, TASK), frames.Submit(1, parent.epoch, 1, b""))
@@ -98,6 +114,70 @@ def test_parked_stretches(talk):
     assert bars[2].parked == ()
 
 
+def work_off(talk, replica, frame, names: str):
+    """Runs of these names, one after the other; "g…" calls the other task. The frame of what would be next."""
+    for name in names.split():
+        called = Called(OTHER if name.startswith("g") else TASK, b"")
+        talk.engine.start(called, Run(name, None, Starter()))
+        end(talk, replica, frames.Done(frame.epoch, b""))
+        (frame,) = [one for one in replica.hear(1) if isinstance(one, frames.Run)]
+    return frame
+
+
+@pytest.mark.usefixtures("few_are_told_apart")
+def test_short_ones_of_a_tick_share_a_bar(talk):
+    replica, frame = run(talk)
+    frame = work_off(talk, replica, frame, "r2 r3 r4 r5")
+    found = strip(talk)
+    assert [(bar.run, bar.members) for bar in found.bars] == [("r1", 1), ("r2", 3)], "r5 runs, and not for long"
+    crowd = found.bars[1]
+    assert found.bars[0].end <= crowd.start < crowd.end
+    assert crowd.busy == pytest.approx(crowd.end - crowd.start, rel=0.5)
+    assert (crowd.phase, crowd.number, crowd.cold) == (DONE, 1, False)
+    frame = work_off(talk, replica, frame, "r6")
+    assert [(bar.run, bar.members) for bar in strip(talk).bars[2:]] == [("r5", 1)], "who has looked sees what is new"
+    talk.engine.tick()
+    work_off(talk, replica, frame, "r7 r8 r9")
+    assert [(bar.run, bar.members) for bar in strip(talk).bars[3:]] == [("r6", 1), ("r7", 2)]
+
+
+@pytest.mark.usefixtures("few_are_told_apart")
+def test_an_attempt_that_failed_has_a_bar_of_its_own_in_its_place(talk):
+    replica, frame = run(talk)
+    frame = work_off(talk, replica, frame, "r2 r3 r4")
+    start(talk.engine, "r5")
+    end(talk, replica, frames.Failed(frame.epoch, Failure("user", "ValueError", "no")))
+    (frame,) = [one for one in replica.hear(1) if isinstance(one, frames.Run)]
+    work_off(talk, replica, frame, "r6 r7")
+    bars = strip(talk).bars
+    assert [(bar.run, bar.members, bar.phase) for bar in bars] == [
+        ("r1", 1, DONE),
+        ("r2", 2, DONE),
+        ("r4", 1, AGAIN),
+        ("r4", 2, DONE),
+    ]
+    assert [bar.end for bar in bars] == sorted(bar.end for bar in bars)
+
+
+@pytest.mark.usefixtures("few_are_told_apart")
+def test_tasks_that_take_turns_have_a_crowd_each(talk):
+    replica, frame = run(talk)
+    work_off(talk, replica, frame, "r2 g3 r4 g5 r6 g7 r8")
+    found = {(bar.task, bar.members) for bar in strip(talk).bars}
+    assert found == {("e.f", 1), ("e.f", 3), ("e.g", 3)}
+
+
+@pytest.mark.usefixtures("few_are_told_apart")
+def test_all_of_a_crowd_are_counted_when_it_goes(talk, monkeypatch):
+    replica, frame = run(talk)
+    work_off(talk, replica, frame, "r2 r3 r4 r5")
+    assert strip(talk, 1).dropped == 1
+    monkeypatch.setattr(timeline, "POOL_BARS", 0)
+    talk.engine.tick()
+    assert strip(talk).dropped == 4
+
+
+@pytest.mark.usefixtures("all_are_long")
 def test_older_bars_go(talk, monkeypatch):
     replica, frame = run(talk)
     for number in range(2, 7):
@@ -116,6 +196,7 @@ def test_older_bars_go(talk, monkeypatch):
     assert talk.engine.timeline.glance("x") is None
 
 
+@pytest.mark.usefixtures("all_are_long")
 def test_only_what_ended_since(talk):
     replica, frame = run(talk)
     for number in range(2, 6):

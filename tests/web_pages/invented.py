@@ -228,7 +228,8 @@ def timeline(executions: int, replicas: int = 12, concurrency: int = 3, seconds:
     now = time.time()
     begin = now - seconds
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("row", "start", "end", "task", "phase", "cold", "attempt", "run", "action")
+        name: []
+        for name in ("row", "start", "end", "task", "phase", "cold", "attempt", "run", "action", "members", "busy")
     }
     parked: dict[str, list[Any]] = {"execution": [], "start": [], "end": []}
     fleet = [_life(number, replicas, begin, seconds) for number in range(replicas)]
@@ -247,7 +248,7 @@ def timeline(executions: int, replicas: int = 12, concurrency: int = 3, seconds:
                 if number == each - 1 and one["ended_at"]:
                     phase = 4
                 values = (row, at, None if is_last else until, rng.choices(range(5), [40, 30, 15, 5, 10])[0], phase)
-                more = (int(number == 0), 1, 0, index)
+                more = (int(number == 0), 1, 0, index, 1, until - at)
                 for name, value in zip(columns, (*values, *more), strict=True):
                     columns[name].append(value)
                 if rng.random() < 0.08:

@@ -187,6 +187,39 @@ def test_what_comes_later_is_added_once(timeline, invented):
     expect(timeline).to_have_attribute("aria-label", re.compile("397 executions"))
 
 
+def test_short_ones_that_share_a_bar_are_counted_and_told_as_many(timeline, invented):
+    page = standing(timeline).page
+    words = page.get_by_role("region", name="Tasks on the timeline").get_by_role("row").filter(has_text=facts.TASKS[0])
+    before = int(words.locator("td").first.inner_text())
+    later = invented.world.timeline()
+    crowd = {
+        "row": 0,
+        "start": later["now"] - 0.04,
+        "end": later["now"],
+        "action": 90_002,
+        "members": 412,
+        "busy": 0.02,
+    }
+    same = {"task": 0, "phase": 1, "cold": 0, "attempt": 1, "run": 0}
+    for name, values in later["executions"].items():
+        values.append({**crowd, **same}[name])
+    expect(timeline).to_have_attribute("aria-label", re.compile("808 executions"))
+    expect(words.locator("td").first).to_have_text(str(before + 412))
+    timeline.focus()
+    page.keyboard.press("ArrowDown")
+    tip = page.locator(".tip")
+    for _ in range(60):
+        if "412" in tip.inner_text():
+            break
+        page.keyboard.press("n")
+    expect(tip).to_contain_text(f"{facts.TASKS[0]} \u00d7 412")
+    expect(tip).to_contain_text("succeeded: 412 short executions within 40 ms")
+    expect(tip).to_contain_text("49 µs each on average")
+    expect(tip).to_contain_text(f"the first is 90002 of run {facts.RUN}")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(rf"/runs/{facts.RUN}/90002$"))
+
+
 @pytest.mark.parametrize("size", [(1280, 900), PHONE])
 def test_a_hundred_thousand_executions_and_more_rows_than_fit(size, invented, visit):
     invented.world.executions, invented.world.replicas = 100_000, 200

@@ -198,7 +198,8 @@ class Crew:
         self._engine.handle(ReplicaLost(replica, failure))
         for execution, work in lost:
             assert timeline is not None
-            timeline.ended(execution, work, self._engine.now)
+            assert link is not None
+            timeline.ended(link, execution, work, self._engine.now)
         self._engine.flush()
 
     def _forget(self, replica: str) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from samovar.core.actions import ABORTED
 from samovar.core.messages import Abort, Finished
 from samovar.engine.links import Link
+from samovar.engine.timeline import SHORT
 from samovar.engine.work import Work
-from samovar.model import Blockage
+from samovar.model import SUCCEEDED, Blockage
 from samovar.wire import frames
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Executions:
             work.result_blobs = frame.blobs
         else:
             self._engine.discard(frame.blobs)
-        self._ended(work, frame, Finished(frame.epoch))
+        self._ended(link, work, frame, Finished(frame.epoch))
 
     def failed(self, link: Link, frame: frames.Failed) -> None:
         link.outcomes += 1
@@ -136,20 +137,26 @@ class Executions:
             return self._engine.adoption.finished(link, frame)
         if frame.failure.code == "OOMError":
             self._engine.figures.of[work.pool].out_of_memory += 1
-        self._ended(work, frame, Finished(frame.epoch, frame.failure))
+        self._ended(link, work, frame, Finished(frame.epoch, frame.failure))
 
-    def _ended(self, work: Work, frame: frames.Done | frames.Failed, event: Finished) -> None:
+    def _ended(self, link: Link, work: Work, frame: frames.Done | frames.Failed, event: Finished) -> None:
         """An attempt is over. Its next one may begin at once, in the same event."""
         engine, since, timeline = self._engine, work.since, self._engine.timeline
         figures = engine.figures.of[work.pool]
         execution = timeline.execution(event.epoch) if timeline is not None else None
         work.ran = frame.ran
         engine.handle(event)
+        now = engine.now
+        took = now - since
         if since and frame.ran:
             figures.ran(frame.ran)
-            figures.dispatched(max(0.0, engine.now - since - frame.ran))
+            figures.dispatched(max(0.0, took - frame.ran))
         if execution is not None and timeline is not None:
-            timeline.ended(execution, work, engine.now)
+            crowd = link.crowd
+            if crowd is not None and took < SHORT and crowd.task == work.task.name and work.phase is SUCCEEDED:
+                crowd.add(took, now)
+            else:
+                timeline.ended(link, execution, work, now)
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
         scribe = self._engine.scribe

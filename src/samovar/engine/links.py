@@ -17,6 +17,7 @@ from samovar.wire.session import Session, client_session, engine_session
 
 if TYPE_CHECKING:
     from samovar.engine.hub import Hub
+    from samovar.engine.timeline import Crowd
 
 
 Homes = dict[int, tuple[TaskSpec, str]]
@@ -58,6 +59,7 @@ class Link:
         self.told: list[Any] | None = None  # what it has said of itself, where stock is yet to be taken
         self.lag = 0.0  # seconds for which its event loop has not answered
         self.blockage: Blockage | None = None  # while there is one
+        self.crowd: Crowd | None = None  # of a timeline: what its short executions join
         self.outbox: list[Any] = []  # frames of this turn
         self.incoming: Incoming | None = None  # of a peer that shares no folder with us: it is on another host
         self._hub = hub

@@ -48,14 +48,16 @@ class Budget:
 
     SECONDS = 3.0
 
-    __slots__ = ("_each", "whole_at")
+    __slots__ = ("_each", "begins_at", "whole_at")
 
     def __init__(self, rate: float) -> None:
         self._each = 1 / rate if rate else 0.0
         self.whole_at = 0.0  # so many seconds from now on are spent already
+        self.begins_at = 0.0  # from when on a run may begin to be traced
 
     def spend(self, now: float) -> None:
         self.whole_at = max(self.whole_at, now) + self._each
+        self.begins_at = self.whole_at - _BEGIN
 
 
 _GO_ON, _BEGIN, _LARGE = Budget.SECONDS, 0.75 * Budget.SECONDS, 0.5 * Budget.SECONDS
@@ -182,12 +184,14 @@ class Spans:
         way = work.way
         if way is None:
             top = work.run.top
+            if top is None and self._engine.now < self._budget.begins_at:
+                work.run.top = top = _UNTRACED
             if top is _UNTRACED:
                 self.untraced += 1
                 return ""
             if top is _UNWANTED:
                 return ""
-            share = _BEGIN if top is None else _GO_ON if work.number <= SMALL else _LARGE
+            share = _GO_ON if work.number <= SMALL else _LARGE
             way = self._begin(work, action) if self._budget.whole_at - self._engine.now <= share else None
             if way is None:
                 if top is None:

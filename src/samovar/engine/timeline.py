@@ -40,12 +40,24 @@ ENDED_REPLICAS = 2_000
 SHOWN = 4_000
 """Executions that still run and are read in one turn."""
 
+OWN_BARS = 20
+"""Of a pool in a tick, 400 a second. Of more the short ones share bars: to keep an object costs the hot path more
+than to count one, as those that go again leave the processor's caches to the next."""
+
+SHORT = 0.05
+"""Seconds, as long as a tick. What takes longer has a bar of its own; what has run for less is not shown as running."""
+
 RUNS, DONE, FAILED, ABORTED, AGAIN = range(5)
 """How a bar stands. Again: the action was tried again, or its replica was lost."""
 
 
 class Bar(NamedTuple):
-    """One execution. ``parked``: when it gave its slot back and had one again, in turn."""
+    """One execution; or a crowd of short ones, of one task on one replica in one tick, that succeeded. ``run``,
+    ``number``, ``action``, ``attempt``, ``cold`` and ``parked`` are those of its first one.
+
+    ``parked``: when it gave its slot back and had one again, in turn. ``members``: how many executions it is.
+    ``busy``: their seconds, added up.
+    """
 
     replica: str
     start: float
@@ -58,6 +70,8 @@ class Bar(NamedTuple):
     number: int  # of the action within its run
     action: str  # its id
     parked: tuple[float, ...]
+    members: int = 1
+    busy: float = 0.0
 
     def moved(self, by: float) -> Bar:
         """By another clock."""
@@ -65,7 +79,9 @@ class Bar(NamedTuple):
         return self._replace(start=self.start + by, end=end, parked=tuple(at + by for at in self.parked))
 
 
-_END, _RUN, _NUMBER, _ACTION = map(Bar._fields.index, ("end", "run", "number", "action"))
+_END, _RUN, _NUMBER, _ACTION, _MEMBERS, _BUSY = map(
+    Bar._fields.index, ("end", "run", "number", "action", "members", "busy")
+)
 
 
 class Life(NamedTuple):
@@ -99,7 +115,7 @@ class Strip(NamedTuple):
     bars: list[Bar]
     lives: list[Life]
     events: list[Happened]
-    dropped: int  # bars that were older and are not here
+    dropped: int  # executions that were older and are not here
     now: float
     zero: float
 
@@ -122,7 +138,7 @@ class Glance(NamedTuple):
         begin = 0 if since is None else bisect_left(rows, since - self.zero, key=itemgetter(_END))
         begin = max(begin, len(rows) - limit + len(running))
         bars = [*map(Bar._make, rows[begin:]), *running]
-        more = begin if since is None else 0
+        more = sum(row[_MEMBERS] for row in rows[:begin]) if since is None else 0
         return Strip(bars, self.lives, self.events, self.dropped + more, self.now, self.zero)
 
     def bars_of(self, run: str, action: str) -> list[Bar]:
@@ -139,20 +155,51 @@ class Glance(NamedTuple):
         return chain(self.rows, self.running)
 
 
+class Crowd:
+    """A bar that grows until the tick ends. The link of its replica has the one that was added to last."""
+
+    __slots__ = ("_first", "busy", "end", "link", "members", "task")
+
+    def __init__(self, link: Link, first: tuple[Any, ...], task: str) -> None:
+        self.task = task
+        self.end: float = first[_END]
+        self.members = 1
+        self.busy: float = first[_BUSY]
+        self._first = first
+        self.link = link
+
+    def add(self, took: float, end: float) -> None:
+        self.members += 1
+        self.busy += took
+        self.end = end
+
+    def close(self) -> tuple[Any, ...]:
+        """Nothing is added any more. Gives the fields of its bar."""
+        self.link.crowd = None
+        return (*self._first[:_END], self.end, *self._first[_END + 1 : _MEMBERS], self.members, self.busy)
+
+
 class _Kept:
     """Of one pool."""
 
     def __init__(self) -> None:
-        self.bars: deque[tuple[Any, ...]] = deque()  # plain tuples, which the garbage collector need not walk
+        self.bars: deque[tuple[Any, ...]] = deque()  # by end; plain tuples, which the garbage collector need not walk
+        self.own = OWN_BARS  # that there may be in this tick
+        self.crowds: dict[tuple[str, str], Crowd] = {}  # of this tick, by replica and task
         self.dropped = 0
         self.events: deque[Happened] = deque(maxlen=EVENTS)
         self.living: dict[str, Life] = {}
         self.ended: deque[Life] = deque(maxlen=ENDED_REPLICAS)
 
+    def disperse(self) -> None:
+        """The crowds that there are become bars."""
+        if self.crowds:
+            self.bars.extend(sorted((crowd.close() for crowd in self.crowds.values()), key=itemgetter(_END)))
+            self.crowds.clear()
+
     def drop(self, count: int) -> None:
         for _ in range(count):
-            self.bars.popleft()
-        self.dropped += count
+            self.dropped += self.bars.popleft()[_MEMBERS]
 
 
 class Timeline:
@@ -164,25 +211,23 @@ class Timeline:
 
     # called by the engine
 
-    def ended(self, execution: Execution, work: Work, now: float) -> None:
-        """Called when the core has heard of its end, so that the phase of the work says what became of it."""
-        phase, record, parked = work.phase, work.record, execution.parked
+    def ended(self, link: Link, execution: Execution, work: Work, now: float) -> None:
+        """Called when the core has heard of its end, so that the phase of the work says what became of it; not for
+        what has joined a crowd."""
         kept = self._kept.get(work.pool) or self._begun(work.pool)
-        kept.bars.append(
-            (
-                execution.replica.id,
-                execution.started_at,
-                now,
-                work.task.name,
-                DONE if phase is SUCCEEDED else _ended_as(phase),
-                execution.cold,
-                execution.attempt,
-                work.run.name,
-                work.number,
-                record.id if record is not None else str(work.number),
-                tuple(parked) if parked is not None else (),
-            )
-        )
+        took = now - execution.started_at
+        if kept.own or took >= SHORT or work.phase is not SUCCEEDED:
+            kept.own -= kept.own > 0
+            kept.disperse()
+            kept.bars.append(_row(execution, work, now))
+            return
+        whose = execution.replica.id, work.task.name
+        link.crowd = crowd = kept.crowds.get(whose)
+        if crowd is not None:
+            crowd.link = link
+            crowd.add(took, now)
+        else:
+            link.crowd = kept.crowds[whose] = Crowd(link, _row(execution, work, now), work.task.name)
 
     def on(self, link: Link) -> list[tuple[Execution, Work]]:
         """What a replica runs that is lost."""
@@ -210,6 +255,8 @@ class Timeline:
         """Called with every tick."""
         total = 0
         for kept in self._kept.values():
+            kept.own = OWN_BARS
+            kept.disperse()
             if len(kept.bars) > POOL_BARS:
                 kept.drop(len(kept.bars) - POOL_BARS)
             total += len(kept.bars)
@@ -226,19 +273,40 @@ class Timeline:
             return None
         now = time.monotonic()
         kept = self._kept.get(pool) or _Kept()
+        kept.disperse()
         known = {**{life.name: life for life in kept.ended}, **kept.living}
         lives = [*known.values(), *(_life(replica) for name, replica in found.replicas.items() if name not in known)]
-        running = self._running(found)
+        running = self._running(found, now - SHORT)
         return Glance(list(kept.bars), running, lives, list(kept.events), kept.dropped, now, time.time() - now)
 
-    def _running(self, pool: Pool) -> list[Bar]:
+    def _running(self, pool: Pool, before: float) -> list[Bar]:
         executions = (execution for replica in pool.replicas.values() for execution in replica.executions.values())
-        found = ((one, self._works.get(one.action.id)) for one in islice(executions, SHOWN))
+        found = ((one, self._works.get(one.action.id)) for one in islice(executions, SHOWN) if one.started_at <= before)
         return [_running_bar(execution, work) for execution, work in found if work is not None]
 
     def _begun(self, pool: str) -> _Kept:
         kept = self._kept[pool] = _Kept()
         return kept
+
+
+def _row(execution: Execution, work: Work, end: float) -> tuple[Any, ...]:
+    """The fields of a bar."""
+    phase, record, parked = work.phase, work.record, execution.parked
+    return (
+        execution.replica.id,
+        execution.started_at,
+        end,
+        work.task.name,
+        DONE if phase is SUCCEEDED else _ended_as(phase),
+        execution.cold,
+        execution.attempt,
+        work.run.name,
+        work.number,
+        record.id if record is not None else str(work.number),
+        tuple(parked) if parked is not None else (),
+        1,
+        end - execution.started_at,
+    )
 
 
 def _running_bar(execution: Execution, work: Work) -> Bar:

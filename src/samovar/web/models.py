@@ -271,7 +271,9 @@ class TimelineReplica(BaseModel):
 
 class Executions(BaseModel):
     """Columns; ``row``, ``task`` and ``run`` are places in the lists beside them. ``phase``: 0 it runs, 1 succeeded, 2
-    failed, 3 aborted, 4 tried again."""
+    failed, 3 aborted, 4 tried again. Where ``members`` is more than 1 it is so many short executions of one task, from
+    the first start to the last end: ``run``, ``action``, ``attempt`` and ``cold`` are those of the first one. ``busy``:
+    the seconds that they took, added up."""
 
     row: list[int]
     start: list[float]
@@ -282,6 +284,8 @@ class Executions(BaseModel):
     attempt: list[int]
     run: list[int]
     action: list[int]
+    members: list[int]
+    busy: list[float]
 
 
 class Parked(BaseModel):

@@ -64,6 +64,8 @@ def columns(strip: Strip, until: float | None = None) -> dict[str, Any]:
         "attempt": [bar.attempt for bar in bars],
         "run": [runs[bar.run] for bar in bars],
         "action": [bar.number for bar in bars],
+        "members": [bar.members for bar in bars],
+        "busy": [round(bar.busy, 6) for bar in bars],
     }
     return {
         "now": _time(strip.now, zero),

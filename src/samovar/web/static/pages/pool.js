@@ -100,7 +100,7 @@ export class PoolPage {
   timeline() {
     const { line } = this;
     const { model } = line;
-    const { count: n, dropped } = model;
+    const { executions: n, dropped } = model;
     if (!n && !model.rows.length) return empty("Nothing has run here yet", "Call a task of this environment, and its executions appear here as bars.");
     const words = `${many(n, "execution")} on ${many(model.rows.length, "replica")}${dropped ? `; ${count(dropped)} older ones are not kept` : ""}`;
     return h(

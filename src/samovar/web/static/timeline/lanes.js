@@ -68,7 +68,7 @@ export class Lane {
     const { model, items, busy, failed } = this;
     for (let at = this.clean; at < this.length; at += 1) {
       const one = items[at];
-      busy[at + 1] = busy[at] + model.until(one, now) - model.start[one];
+      busy[at + 1] = busy[at] + (model.until(one, now) - model.start[one]) * model.share(one);
       failed[at + 1] = failed[at] + (model.phase[one] === 2 ? 1 : 0);
     }
     const last = this.length - 1;

@@ -1,6 +1,7 @@
 // What a timeline shows, in typed arrays: a hundred thousand executions take a few megabytes, and a later answer of the
 // service is merged into what is there. No drawing here, and no clock.
 
+import { count } from "../format.js";
 import { Lane } from "./lanes.js";
 
 export const RUNNING = 0;
@@ -25,6 +26,8 @@ const COLUMNS = {
   attempt: Int32Array,
   run: Int32Array,
   action: Int32Array,
+  members: Int32Array, // more than one: a crowd of short ones of one task, told by the first one's run and action
+  busy: Float64Array, // seconds that the members of a crowd took, added up
   lane: Int32Array, // in its row; -1 where its task is hidden
 };
 
@@ -57,7 +60,8 @@ class Row {
 
 export class Model {
   constructor() {
-    this.count = 0;
+    this.count = 0; // bars
+    this.executions = 0; // of all bars
     this.room = FIRST_ROOM;
     for (const [name, Kind] of Object.entries(COLUMNS)) this[name] = new Kind(this.room);
     this.tasks = new Names();
@@ -120,6 +124,9 @@ export class Model {
       this.attempt[one] = all.attempt[at];
       this.run[one] = run;
       this.action[one] = all.action[at];
+      this.executions += all.members[at] - this.members[one];
+      this.members[one] = all.members[at];
+      this.busy[one] = all.busy[at];
       if (isNew) this.place(one);
       else this.touch(one);
       found[at] = one;
@@ -209,6 +216,21 @@ export class Model {
     return Math.min(this.end[one], Math.max(now, this.start[one]));
   }
 
+  title(one) {
+    const task = this.tasks.all[this.task[one]];
+    return this.members[one] > 1 ? `${task} × ${count(this.members[one])}` : task;
+  }
+
+  /** Which share of its bar an execution fills: all of it, unless it is a crowd with gaps. */
+  share(one) {
+    return this.members[one] > 1 ? Math.min(1, this.busy[one] / (this.end[one] - this.start[one])) : 1;
+  }
+
+  /** How many executions a row has had. */
+  size(row) {
+    return this.rows[row].items.reduce((sum, one) => sum + this.members[one], 0);
+  }
+
   /** The execution of a row's lane at a time, or the nearest one; -1 if there is none within `slack` seconds. */
   at(row, lane, time, slack, now) {
     const [best, distance] = this.nearest(this.rows[row].lanes.slice(lane, lane + 1), time, now);
@@ -233,17 +255,32 @@ export class Model {
   /** Figures of each task: how many, how many failed, and how long the middle one, the slow ones and the longest took. */
   byTask(now) {
     const lengths = this.tasks.all.map(() => []);
+    const counts = new Int32Array(this.tasks.all.length);
     const failed = new Int32Array(this.tasks.all.length);
     for (let one = 0; one < this.count; one += 1) {
-      lengths[this.task[one]].push(this.until(one, now) - this.start[one]);
-      if (this.phase[one] === FAILED) failed[this.task[one]] += 1;
+      const task = this.task[one];
+      const members = this.members[one];
+      lengths[task].push([members > 1 ? this.busy[one] / members : this.until(one, now) - this.start[one], members]);
+      counts[task] += members;
+      if (this.phase[one] === FAILED) failed[task] += 1;
     }
     return lengths.map((all, task) => {
-      const sorted = Float64Array.from(all).sort();
-      const at = (share) => (sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] : null);
-      return { task: this.tasks.all[task], count: sorted.length, failed: failed[task], middle: at(0.5), slow: at(0.95), longest: at(1) };
+      all.sort(([one], [other]) => one - other);
+      const at = ranked(all, counts[task]);
+      return { task: this.tasks.all[task], count: counts[task], failed: failed[task], middle: at(0.5), slow: at(0.95), longest: at(1) };
     });
   }
+}
+
+/** The value that this share of all lies below, of values with their numbers in ascending order; asked for growing shares. */
+function ranked(values, count) {
+  let place = 0;
+  let below = 0;
+  return (share) => {
+    const wanted = Math.min(count - 1, Math.floor(count * share));
+    while (place < values.length && below + values[place][1] <= wanted) below += values[place++][1];
+    return values[place]?.[0] ?? null;
+  };
 }
 
 /** 1 for a decision that adds replicas, -1 for one that takes some away, 0 for any other. */

@@ -145,7 +145,7 @@ export class Painter {
       const last = lane.items[next - 1];
       if (next - 1 > at && (model.until(last, this.now) - model.start[last]) * scale >= COLUMN) next -= 1;
       const share = ((lane.busy[next] - lane.busy[at]) * scale) / COLUMN;
-      this.bars.add(this.colour(model.task[one]), share > 0.6 ? 1 : share > 0.25 ? 0.75 : 0.5, column, top, COLUMN, height);
+      this.bars.add(this.colour(model.task[one]), strength(share), column, top, COLUMN, height);
       if (lane.failed[next] > lane.failed[at]) this.marks.add(this.palette.fail, 1, column, top + height - STRIPE, COLUMN, STRIPE);
       at = next;
     }
@@ -155,7 +155,7 @@ export class Painter {
     const { model, scene } = this;
     const colour = this.colour(model.task[one]);
     const stretches = model.parked.get(one);
-    if (!stretches) this.bars.add(colour, 1, x, top, width, height);
+    if (!stretches) this.bars.add(colour, strength(model.share(one)), x, top, width, height);
     else {
       this.bars.add(colour, PALE, x, top, width, height);
       this.actives(one, stretches).forEach(([from, until]) => this.bars.add(colour, 1, scene.x(from), top, (until - from) * scene.scale, height));
@@ -206,7 +206,7 @@ export class Painter {
     for (const [one, x, until, y, phase] of this.labels) {
       if (this.model.parked.has(one)) continue; // its ground is partly pale
       const sign = phase === FAILED ? "✕ " : phase === LOST ? "↻ " : phase === ABORTED ? "⊘ " : "";
-      const text = fitted(context, sign + this.model.tasks.all[this.model.task[one]], Math.min(until, this.scene.width) - x - 10);
+      const text = fitted(context, sign + this.model.title(one), Math.min(until, this.scene.width) - x - 10);
       if (text) context.fillText(text, x + 5, y + 0.5);
     }
   }
@@ -296,6 +296,11 @@ export class Painter {
       context.fill();
     }
   }
+}
+
+/** Of a colour, for a stretch of which this share is filled. */
+function strength(share) {
+  return share > 0.6 ? 1 : share > 0.25 ? 0.75 : 0.5;
 }
 
 const widths = new Map(); // of texts in the one font; measuring is slow

@@ -226,6 +226,7 @@ export class Timeline {
 
   words(one) {
     const { model } = this;
+    if (model.members[one] > 1) return this.crowdWords(one);
     const parked = model.parked.get(one) ?? [];
     let rest = 0;
     for (let at = 0; at < parked.length; at += 2) rest += Math.min(parked[at + 1], this.clock()) - parked[at];
@@ -237,6 +238,19 @@ export class Timeline {
       `${model.cold[one] ? "cold" : "warm"} start${model.attempt[one] > 1 ? `, attempt ${model.attempt[one]}` : ""}`,
       `on ${model.rows[model.row[one]].replica.name}`,
       `run ${model.runs.all[model.run[one]]}`,
+    ];
+  }
+
+  /** Of many short ones that share a bar. */
+  crowdWords(one) {
+    const { model } = this;
+    return [
+      model.title(one),
+      `succeeded: ${many(model.members[one], "short execution")} within ${duration(model.end[one] - model.start[one])}`,
+      `${duration(model.busy[one] / model.members[one])} each on average`,
+      `from ${clock(model.start[one], 3)}`,
+      `on ${model.rows[model.row[one]].replica.name}`,
+      `the first is ${model.action[one]} of run ${model.runs.all[model.run[one]]}`,
     ];
   }
 
@@ -287,9 +301,9 @@ export class Timeline {
   }
 
   replicaWords(row) {
-    const { replica, items } = this.model.rows[row];
+    const { replica } = this.model.rows[row];
     const end = replica.ended_at === null ? "lives" : `ended ${clock(replica.ended_at)}${replica.end_reason ? `: ${replica.end_reason}` : ""}`;
-    return [replica.name, `started ${clock(replica.starting_at)}`, end, many(items.length, "execution")];
+    return [replica.name, `started ${clock(replica.starting_at)}`, end, many(this.model.size(row), "execution")];
   }
 
   leave() {
