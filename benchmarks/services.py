@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def service(home: Path, journal: str, **more: str) -> Iterator[dict[str, str]]:
     ):
         address = runtime / "samovar" / "service.sock"
         end = time.monotonic() + SECONDS
-        while not address.exists():
+        while not _answers(address):
             if process.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"benchmarks: a service has not started: {(home / 'log').read_text()}")
             time.sleep(0.02)
@@ -111,6 +112,11 @@ def service(home: Path, journal: str, **more: str) -> Iterator[dict[str, str]]:
             yield {**environment, "SAMOVAR_ENDPOINT": str(address)}
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def _answers(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as made:
+        return made.connect_ex(str(address)) == 0
 
 
 @contextlib.contextmanager
