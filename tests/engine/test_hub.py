@@ -101,6 +101,27 @@ def test_a_socket_that_was_left_behind_is_replaced(hub: Hub, address: str) -> No
     second.close()
 
 
+def test_who_finds_it_is_not_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(socket.socket):
+        def listen(self, backlog: int = 0, /) -> None:
+            assert not os.path.exists(address)
+            super().listen(backlog)
+            listening.append(address)
+
+    listening: list[str] = []
+    Path(address[:-1] + "~").touch()  # of one that was killed just then
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Watched)
+        made = Hub(Heard())
+        made.listen(address, "replica")
+    assert listening == [address]
+    assert [entry.name for entry in Path(address).parent.iterdir()] == ["engine.sock"]
+    peer = Peer(address)
+    turn(made)
+    peer.socket.close()
+    made.close()
+
+
 def test_frames_are_handed_on(hub: Hub, heard: Heard, peer: Peer) -> None:
     linked(hub, heard, peer)
     peer.send(frames.Ready(0.1), frames.Beat(1, 0.0))

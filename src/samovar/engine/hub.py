@@ -47,19 +47,22 @@ class Hub:
     def listen(self, address: str, role: Role) -> None:
         """Take connections of peers in this role at a Unix socket, which only the owner may open.
 
-        One that is there was left behind by an engine that was killed: whoever could open that can open this.
+        One that is there was left behind by an engine that was killed: whoever could open that can open this. It gets
+        its name when it listens, so that who finds it is not refused.
         """
         before = os.stat(address) if os.path.exists(address) else None
-        if before is not None:
-            os.unlink(address)
+        unnamed = address[:-1] + "~"  # no longer than the address, which may be as long as one can be
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unnamed)
         listener = socket.socket(socket.AF_UNIX)
         listener.setblocking(False)
-        listener.bind(address)
-        os.chmod(address, 0o600)
+        listener.bind(unnamed)
+        os.chmod(unnamed, 0o600)
         if before is not None:
-            os.chown(address, -1, before.st_gid)
-            os.chmod(address, before.st_mode & 0o660)
+            os.chown(unnamed, -1, before.st_gid)
+            os.chmod(unnamed, before.st_mode & 0o660)
         listener.listen(_BACKLOG)
+        os.rename(unnamed, address)
         self._listeners[listener.fileno()] = listener, role
         self._epoll.register(listener.fileno(), select.EPOLLIN)
 
