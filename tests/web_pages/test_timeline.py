@@ -217,7 +217,7 @@ def test_short_ones_that_share_a_bar_are_counted_and_told_as_many(timeline, inve
     expect(tip).to_contain_text("49 µs each on average")
     expect(tip).to_contain_text(f"the first is 90002 of run {facts.RUN}")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(rf"/runs/{facts.RUN}/90002$"))
+    expect(page).to_have_url(re.compile(rf"#/runs/{facts.RUN}/{facts.action(90_002, '')['id']}$"))
 
 
 @pytest.mark.parametrize("size", [(1280, 900), PHONE])
