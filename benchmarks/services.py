@@ -25,6 +25,7 @@ from typing import IO, NamedTuple
 HERE = Path(__file__).resolve().parent
 MEASURES = ("gathered inside a task", "a loop over run in a script")
 PAUSE = 1.5  # seconds between two rounds: the journal of the last one is sorted in them
+WARM_UP = 2  # rounds of a cast that do not count: the first ones take up to half as long again
 SECONDS = 60.0
 
 _ADDR_NO_RANDOMIZE = 0x0040000  # of linux/personality.h
@@ -65,10 +66,12 @@ def compare(kinds: dict[str, Kind], calls: int, rounds: int, casts: int) -> list
             clients = {
                 name: stack.enter_context(client(kinds[name](Path(folder) / name, stack), calls)) for name in names
             }
-            for number in range(rounds):
+            for number in range(-WARM_UP, rounds):
                 for compared in found:
                     for name in names[:: -1 if number % 2 else 1]:
-                        compared.seconds[name].append(clients[name](compared.measure))
+                        seconds = clients[name](compared.measure)
+                        if number >= 0:
+                            compared.seconds[name].append(seconds)
                         time.sleep(PAUSE)
     return found
 
