@@ -219,15 +219,16 @@ class Timeline:
         if kept.own or took >= SHORT or work.phase is not SUCCEEDED:
             kept.own -= kept.own > 0
             kept.disperse()
-            kept.bars.append(_row(execution, work, now))
+            kept.bars.append(_ended_row(execution, work, now))
             return
         whose = execution.replica.id, work.task.name
-        link.crowd = crowd = kept.crowds.get(whose)
-        if crowd is not None:
+        crowd = kept.crowds.get(whose)
+        if crowd is None:
+            crowd = kept.crowds[whose] = Crowd(link, _ended_row(execution, work, now), work.task.name)
+        else:
             crowd.link = link
             crowd.add(took, now)
-        else:
-            link.crowd = kept.crowds[whose] = Crowd(link, _row(execution, work, now), work.task.name)
+        link.crowd = crowd
 
     def on(self, link: Link) -> list[tuple[Execution, Work]]:
         """What a replica runs that is lost."""
@@ -282,46 +283,34 @@ class Timeline:
     def _running(self, pool: Pool, before: float) -> list[Bar]:
         executions = (execution for replica in pool.replicas.values() for execution in replica.executions.values())
         found = ((one, self._works.get(one.action.id)) for one in islice(executions, SHOWN) if one.started_at <= before)
-        return [_running_bar(execution, work) for execution, work in found if work is not None]
+        return [Bar._make(_row(execution, work, None, RUNS)) for execution, work in found if work is not None]
 
     def _begun(self, pool: str) -> _Kept:
         kept = self._kept[pool] = _Kept()
         return kept
 
 
-def _row(execution: Execution, work: Work, end: float) -> tuple[Any, ...]:
-    """The fields of a bar."""
-    phase, record, parked = work.phase, work.record, execution.parked
+def _ended_row(execution: Execution, work: Work, end: float) -> tuple[Any, ...]:
+    return _row(execution, work, end, DONE if work.phase is SUCCEEDED else _ended_as(work.phase))
+
+
+def _row(execution: Execution, work: Work, end: float | None, phase: int) -> tuple[Any, ...]:
+    """The fields of a bar; ``end`` None: it still runs."""
+    start = execution.started_at
     return (
         execution.replica.id,
-        execution.started_at,
+        start,
         end,
         work.task.name,
-        DONE if phase is SUCCEEDED else _ended_as(phase),
-        execution.cold,
-        execution.attempt,
-        work.run.name,
-        work.number,
-        record.id if record is not None else str(work.number),
-        tuple(parked) if parked is not None else (),
-        1,
-        end - execution.started_at,
-    )
-
-
-def _running_bar(execution: Execution, work: Work) -> Bar:
-    return Bar(
-        execution.replica.id,
-        execution.started_at,
-        None,
-        work.task.name,
-        RUNS,
+        phase,
         execution.cold,
         execution.attempt,
         work.run.name,
         work.number,
         work.id,
         tuple(execution.parked or ()),
+        1,
+        0.0 if end is None else end - start,
     )
 
 
