@@ -187,21 +187,19 @@ def lines(entries: list[Settled], folder: Path, server: postgres.Server | None) 
 
 
 def compared(calls: int, rounds: int, casts: int) -> Iterator[str]:
-    title = f"{calls:,} tiny tasks, {rounds * casts} rounds"
-    yield f"{title:<34}{'no journal':>12}{'journal':>12}{'ratio':>7}{'rounds':>20}"
+    title = f"{calls:,} tiny tasks, {casts} x {rounds} rounds"
+    yield f"{title:<34}{'no journal':>12}{'journal':>12}{'of the rate':>16}"
     for one in services.compare({"off": services.not_kept, "on": services.kept}, calls, rounds, casts):
         off, on = (f"{one.best(name) * 1e6:.1f} µs" for name in ("off", "on"))
-        low, median, high = one.paired("on", "off")
-        spread = f"{median:.2f} ({low:.2f}-{high:.2f})"
-        yield f"{one.measure:<34}{off:>12}{on:>12}{one.ratio('on', 'off'):>7.2f}{spread:>20}"
+        yield f"{one.measure:<34}{off:>12}{on:>12}{one.ratio('on', 'off')!s:>16}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--actions", type=int, default=400_000, help="how many are written (default: 400000)")
     parser.add_argument("--calls", type=int, default=10_000, help="tasks of a round of the services (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds of the services (default: 4)")
-    parser.add_argument("--casts", type=int, default=5, help="times that these are started anew (default: 5)")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of a cast of services (default: 2)")
+    parser.add_argument("--casts", type=int, default=10, help="times that these are started anew (default: 10)")
     options = parser.parse_args()
     count = options.actions
     entries = [action(number) for number in range(count)]

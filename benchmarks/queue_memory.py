@@ -20,7 +20,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from samovar.core.pools import Bounds
-from samovar.engine.engine import Engine, Remembers
+from samovar.engine.engine import Engine
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.work import Called, Outcome, Run
 from samovar.entries import Health

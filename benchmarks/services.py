@@ -1,15 +1,18 @@
 """Services that are asked for the same in turns, to see what one has and another has not: a journal, for one.
 
 A client of its own asks each service, as ``python services.py CALLS``: it reads the name of a measure and prints its
-seconds a task. Rounds that stand side by side are compared, and the median of their ratios is the figure, as what the
-neighbours of this process do comes and goes. A service that keeps a journal is asked again when it has sorted what it
-wrote.
+seconds a task. All are started anew several times, in casts: two services that do the very same differ for as long as
+they live, by up to a seventh. So the figure is the mean of what the casts give, and has a standard error. In a cast
+rounds stand side by side, as what the neighbours of this process do comes and goes. A service that keeps a journal is
+asked again when it has sorted what it wrote.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
+import math
 import os
 import signal
 import statistics
@@ -30,23 +33,27 @@ SECONDS = 60.0
 _ADDR_NO_RANDOMIZE = 0x0040000  # of linux/personality.h
 
 
-class Compared(NamedTuple):
-    """Ratios are those of rates: 1 is no difference."""
+class Ratio(NamedTuple):
+    """Of rates: 1 is no difference."""
 
+    mean: float  # of all casts
+    error: float  # its standard error; NaN where there is but one cast
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if math.isnan(self.error) else f" ± {self.error:.3f}")
+
+
+class Compared(NamedTuple):
     measure: str
-    seconds: dict[str, list[float]]  # a task, a round, by service
+    seconds: dict[str, list[list[float]]]  # a task: rounds of casts, by service
 
     def best(self, name: str) -> float:
-        return min(self.seconds[name])
+        return min(itertools.chain(*self.seconds[name]))
 
-    def ratio(self, name: str, to: str) -> float:
-        """Of the best rounds."""
-        return self.best(to) / self.best(name)
-
-    def paired(self, name: str, to: str) -> list[float]:
-        """Of single rounds: the edges of the quarters, with the median in the middle."""
-        ratios = [before / after for before, after in zip(self.seconds[to], self.seconds[name], strict=True)]
-        return statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    def ratio(self, name: str, to: str) -> Ratio:
+        ratios = [sum(before) / sum(after) for before, after in zip(self.seconds[to], self.seconds[name], strict=True)]
+        error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else math.nan
+        return Ratio(statistics.mean(ratios), error)
 
 
 Kind = Callable[[Path, contextlib.ExitStack], dict[str, str]]
@@ -65,12 +72,14 @@ def compare(kinds: dict[str, Kind], calls: int, rounds: int, casts: int) -> list
             clients = {
                 name: stack.enter_context(client(kinds[name](Path(folder) / name, stack), calls)) for name in names
             }
+            for compared, name in itertools.product(found, names):
+                compared.seconds[name].append([])
             for number in range(-WARM_UP, rounds):
                 for compared in found:
                     for name in names[:: -1 if number % 2 else 1]:
                         seconds = clients[name](compared.measure)
                         if number >= 0:
-                            compared.seconds[name].append(seconds)
+                            compared.seconds[name][cast].append(seconds)
                         time.sleep(PAUSE)
     return found
 

@@ -12,7 +12,8 @@ import pytest
 
 from samovar.engine import adoption
 from samovar.engine.adoption import Past, Unfinished, Wanted
-from samovar.engine.engine import Engine, Remembers
+from samovar.engine.engine import Engine
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Record, Scribe
 from samovar.engine.succession import Succession
 from samovar.entries import RunQuery, RunStarted, Settled

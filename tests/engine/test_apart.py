@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from samovar.engine.engine import Engine, Remembers
+from samovar.engine.engine import Engine
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.vault import Cellar
 from samovar.engine.work import Called, Outcome, Run

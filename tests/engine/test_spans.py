@@ -57,8 +57,11 @@ class Tale:
         return number
 
     def assign(self, number: int, attempt: int = 1) -> str:
-        work = self.works[number]
-        span = self.spans.assigned(Assign("replica-1", number, number, attempt, False), work, self.actions[number])
+        work, span = self.works[number], ""
+        if work.run.top is not None or self.now >= self.spans.begins_at:
+            span = self.spans.assigned(Assign("replica-1", number, number, attempt, False), work, self.actions[number])
+        else:
+            self.spans.untraced += 1
         work.since = self.now
         return span
 

@@ -160,6 +160,19 @@ def test_an_attempt_that_failed_has_a_bar_of_its_own_in_its_place(talk):
 
 
 @pytest.mark.usefixtures("few_are_told_apart")
+def test_one_that_was_aborted_and_succeeds_too_late_joins_nobody(talk):
+    replica, frame = run(talk)
+    frame = work_off(talk, replica, frame, "r2 r3 r4")
+    talk.engine.abort(4, "enough")
+    end(talk, replica, frames.Done(frame.epoch, b""))
+    assert [(bar.run, bar.members, bar.phase) for bar in strip(talk).bars] == [
+        ("r1", 1, DONE),
+        ("r2", 2, DONE),
+        ("r4", 1, ABORTED),
+    ]
+
+
+@pytest.mark.usefixtures("few_are_told_apart")
 def test_tasks_that_take_turns_have_a_crowd_each(talk):
     replica, frame = run(talk)
     work_off(talk, replica, frame, "r2 g3 r4 g5 r6 g7 r8")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from samovar.engine.engine import Engine, Remembers
+from samovar.engine.engine import Engine
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.engine.turn import Turn
 from samovar.engine.work import Called, Run
@@ -88,7 +89,7 @@ class Site:
         self.journal = journal
         self.logbook = logbook
         station.engine.logbook = logbook
-        self.closing = threading.Event()
+        self.closing: Future[None] = Future()
         premises = Premises(station, "/run/service.sock", journal, logbook)  # type: ignore[arg-type]
         self.app = application(premises, self.closing, lambda app: Guard(app, "127.0.0.1"))
         self.client = TestClient(self.app, base_url=URL)

@@ -8,6 +8,7 @@ import logging
 
 import pytest
 
+from samovar.engine import survey
 from samovar.web import feed as feeds
 from samovar.web.feed import KEPT, PoolSample, rates, throughput
 from samovar.wire import frames
@@ -56,7 +57,7 @@ def test_who_listens_is_told_and_nothing_is_made_for_nobody(site, feed, monkeypa
         while len(found) < 2:
             event, data = (await anext(stream)).decode().removesuffix("\n\n").split("\n", 1)
             found[event.removeprefix("event: ")] = json.loads(data.removeprefix("data: "))
-        site.closing.set()
+        site.closing.set_result(None)
         async for _ in stream:
             pass
         sampling.cancel()
@@ -80,34 +81,43 @@ def test_a_sample_that_fails_is_said_once(feed, monkeypatch, caplog):
     assert len(caplog.records) == 1
 
 
+def told(feed):
+    """Runs of the next sample, by name."""
+    events = dict(feed._sample())
+    return {run["name"]: run for run in json.loads(events["runs"])["items"]} if "runs" in events else {}
+
+
 def test_runs_are_told_from_what_the_engine_sees_and_no_journal_is_asked(site, feed):
     feed._listeners.add(asyncio.Queue())
     feed._watch()
+    site.journal.away = "the database is gone"
     site.station.start("r1")
+    queued = told(feed)["r1"]
+    assert told(feed) == {}, "nothing has changed since"
     replica = site.station.replica()
     site.station.listen()
     (run,) = [frame for frame in replica.hear(2) if isinstance(frame, frames.Run)]
-    site.journal.away = "the database is gone"
-    begun, ended = [], []
-    for found in (begun, ended):
-        (_, (name, data)) = feed._sample()
-        assert name == "runs"
-        found += json.loads(data)["items"]
-        if found is begun:
-            replica.say(frames.Done(run.epoch, b"out"))
-            site.station.listen()
-    assert [len(feed._sample()), len(begun), len(ended)] == [1, 1, 1]
-    assert (begun[0]["name"], begun[0]["phase"], begun[0]["is_live"], begun[0]["ended"]) == (
-        "r1",
-        "running",
-        True,
-        None,
-    )
-    assert (ended[0]["phase"], ended[0]["is_live"], ended[0]["actions"], ended[0]["task"]) == (
-        "succeeded",
-        False,
-        1,
-        "e.f",
-    )
-    assert begun[0]["started"] == ended[0]["started"] <= ended[0]["ended"]
+    running = told(feed)["r1"]
+    replica.say(frames.Done(run.epoch, b"out"))
+    site.station.listen()
+    ended = told(feed)["r1"]
+    assert told(feed) == {}
+    seen = [(it["phase"], it["is_live"], it["actions"]) for it in (queued, running, ended)]
+    assert seen == [("queued", True, 0), ("running", True, 0), ("succeeded", False, 1)]
+    assert (queued["ended"], running["ended"], ended["task"]) == (None, None, "e.f")
+    assert queued["started"] == ended["started"] <= ended["ended"]
     site.journal.away = ""
+
+
+def test_of_many_runs_the_newest_are_told(site, feed, monkeypatch):
+    monkeypatch.setattr(survey, "CHANGES", 2)
+    feed._listeners.add(asyncio.Queue())
+    feed._watch()
+    for number in range(1, 6):
+        site.station.start(f"r{number}")
+    assert [*told(feed)] == ["r4", "r5"]
+    site.station.start("r6")
+    assert [*told(feed)] == ["r6"]
+    for number in range(6, 0, -1):
+        site.station.engine.abort(number, "enough")
+    assert {name: run["phase"] for name, run in told(feed).items()} == {"r2": "aborted", "r1": "aborted"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from samovar.core.messages import (
     Abort,
@@ -31,7 +31,7 @@ from samovar.core.messages import (
 )
 from samovar.core.pools import BOUNDS, Bounds, Pools
 from samovar.engine.adoption import Adoption
-from samovar.engine.cache import Cache, OpenScribe
+from samovar.engine.cache import Cache
 from samovar.engine.clients import Clients
 from samovar.engine.crew import Crew, pool_of
 from samovar.engine.executions import Executions
@@ -42,31 +42,18 @@ from samovar.engine.links import Homes, Link
 from samovar.engine.lobby import Lobby
 from samovar.engine.recall import Recall
 from samovar.engine.receipts import Receipts
-from samovar.engine.scribe import Scribe
+from samovar.engine.remembers import Remembers
 from samovar.engine.spans import Spans
 from samovar.engine.succession import Succession
 from samovar.engine.survey import Survey
 from samovar.engine.timeline import Timeline
-from samovar.engine.vault import Cellar, Vault
+from samovar.engine.vault import Vault
 from samovar.engine.work import Called, Logbook, NoLogbook, Outcome, Run, Work
 from samovar.entries import Change
-from samovar.model import QUEUED, RUNNING, SUCCEEDED, Environment, Phase, TaskSpec
+from samovar.model import RUNNING, SUCCEEDED, Environment, Phase, TaskSpec
 from samovar.wire import frames
 
 OnLog = Callable[[str, str, str], None]  # label, stream, text
-
-
-def _nobody() -> Scribe | None:
-    return None
-
-
-class Remembers(NamedTuple):
-    """What an engine is given to remember with. ``scribe``: writes every run down; ``open_scribe``: gives, in a thread,
-    who writes and finds the results of cached calls; ``cellar``: has the large values of both."""
-
-    scribe: Scribe | None = None
-    open_scribe: OpenScribe = _nobody
-    cellar: Cellar | None = None
 
 
 class Engine:
@@ -163,7 +150,6 @@ class Engine:
             self.cache.admit(work, called.cached)
         self.enter(work)
         self.roots[run.name] = work
-        self.survey.changed.append((run, QUEUED, 0.0))
         if self.admission(pool, run.client):
             self.figures.of[pool].refused += 1
             self._lobby.add(work)
@@ -396,7 +382,12 @@ class Engine:
         action = self._pools.actions[command.action]
         figures.waited(self.now - action.queued_at)
         figures.cold += command.cold
-        span = self.spans.assigned(command, work, action) if self.spans is not None else ""
+        span, spans = "", self.spans
+        if spans is not None:
+            if work.run.top is not None or self.now >= spans.begins_at:
+                span = spans.assigned(command, work, action)
+            else:
+                spans.untraced += 1
         if work.link is None:
             work.run.starter.running()
         record, origin, recalls = work.record, None, False
@@ -464,7 +455,7 @@ class Engine:
         else:
             if self.roots.get(work.run.name) is work:
                 del self.roots[work.run.name]
-            self.survey.changed.append((work.run, work.phase, self.now))
+            self.survey.ended.append((work.run, work.phase, self.now))
             for pool in work.run.pools:
                 if pool in self.environments:  # else it was drained before, by hand or for its old code
                     self.handle(Drain(pool))

@@ -13,7 +13,7 @@ from samovar.core.messages import Abort, Finished
 from samovar.engine.links import Link
 from samovar.engine.timeline import SHORT
 from samovar.engine.work import Work
-from samovar.model import SUCCEEDED, Blockage
+from samovar.model import Blockage
 from samovar.wire import frames
 
 if TYPE_CHECKING:
@@ -141,9 +141,17 @@ class Executions:
 
     def _ended(self, link: Link, work: Work, frame: frames.Done | frames.Failed, event: Finished) -> None:
         """An attempt is over. Its next one may begin at once, in the same event."""
-        engine, since, timeline = self._engine, work.since, self._engine.timeline
+        engine, since = self._engine, work.since
         figures = engine.figures.of[work.pool]
-        execution = timeline.execution(event.epoch) if timeline is not None else None
+        timeline, crowd = engine.timeline, link.crowd
+        if crowd is not None and (
+            crowd.task != work.task.name
+            or engine.now - since >= SHORT  # by the last event, which is not long ago where there are crowds
+            or event.failure is not None
+            or work.epoch != event.epoch
+        ):
+            crowd = None
+        execution = timeline.execution(event.epoch) if timeline is not None and crowd is None else None
         work.ran = frame.ran
         engine.handle(event)
         now = engine.now
@@ -151,12 +159,11 @@ class Executions:
         if since and frame.ran:
             figures.ran(frame.ran)
             figures.dispatched(max(0.0, took - frame.ran))
-        if execution is not None and timeline is not None:
-            crowd = link.crowd
-            if crowd is not None and took < SHORT and crowd.task == work.task.name and work.phase is SUCCEEDED:
-                crowd.add(took, now)
-            else:
-                timeline.ended(link, execution, work, now)
+        if crowd is not None:
+            crowd.add(took)
+            crowd.end = now
+        elif execution is not None and timeline is not None:
+            timeline.ended(link, execution, work, now)
 
     def traced(self, link: Link, frame: frames.Traced) -> None:
         scribe = self._engine.scribe

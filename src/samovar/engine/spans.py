@@ -7,9 +7,9 @@
 Called by the engine, in turns; ``Way.spans`` alone is for any thread. A run is a trace, or part of the trace that its
 script was in. An engine that nobody traces pays a comparison for this.
 
-There is a budget of traced actions, as each costs more than a tiny task itself. A run that does not begin to be traced
-is not traced, and what an action calls is traced only where that action is. While the budget is being spent large runs
-are cut first, then no run begins, so that small ones which have begun become whole trees. What fails is told
+There is a budget of traced actions, as each costs more than a tiny task itself. What an action calls is traced only
+where that action is, so a run that does not begin to be traced is not traced. While the budget is being spent large
+runs are cut first, then no run begins, so that small ones which have begun become whole trees. What fails is told
 nevertheless, from its last attempt on.
 """
 
@@ -39,8 +39,8 @@ SMALL = 64
 """Actions of a run that is likely to be whole in a trace."""
 
 
-_UNTRACED, _UNWANTED = Traceparent(0, 0, is_sampled=False), Traceparent(0, 1, is_sampled=False)
-"""What is above a run that is not traced: for want of budget; since nobody wants it."""
+_UNWANTED = Traceparent(0, 0, is_sampled=False)
+"""What is above a run that nobody wants traced."""
 
 
 class Budget:
@@ -48,16 +48,14 @@ class Budget:
 
     SECONDS = 3.0
 
-    __slots__ = ("_each", "begins_at", "whole_at")
+    __slots__ = ("_each", "whole_at")
 
     def __init__(self, rate: float) -> None:
         self._each = 1 / rate if rate else 0.0
         self.whole_at = 0.0  # so many seconds from now on are spent already
-        self.begins_at = 0.0  # from when on a run may begin to be traced
 
     def spend(self, now: float) -> None:
         self.whole_at = max(self.whole_at, now) + self._each
-        self.begins_at = self.whole_at - _BEGIN
 
 
 _GO_ON, _BEGIN, _LARGE = Budget.SECONDS, 0.75 * Budget.SECONDS, 0.5 * Budget.SECONDS
@@ -177,25 +175,24 @@ class Spans:
         self._works = works
         self._tracer = tracer
         self._budget = budget
-        self.untraced = 0  # actions for which there was no budget, or no room
+        self.begins_at = 0.0
+        """When a run may begin to be traced again. Until then whoever counts ``untraced`` itself need not ask for runs
+        without a ``top``, as are most where there are very many."""
+        self.untraced = 0  # attempts for which there was no budget, or no room
 
     def assigned(self, command: Assign, work: Work, action: Action) -> str:
-        """The span of the attempt, for what is below it; "": there is none, as with most where there are very many."""
+        """The span of the attempt, for what is below it; "": there is none."""
         way = work.way
         if way is None:
             top = work.run.top
-            if top is None and self._engine.now < self._budget.begins_at:
-                work.run.top = top = _UNTRACED
-            if top is _UNTRACED:
-                self.untraced += 1
-                return ""
             if top is _UNWANTED:
                 return ""
-            share = _GO_ON if work.number <= SMALL else _LARGE
-            way = self._begin(work, action) if self._budget.whole_at - self._engine.now <= share else None
+            left = self._budget.whole_at - self._engine.now
+            if left > (_BEGIN if top is None else _GO_ON if work.number <= SMALL else _LARGE):
+                self.untraced += 1
+                return ""
+            way = self._begin(work, action)
             if way is None:
-                if top is None:
-                    work.run.top = work.run.top or _UNTRACED
                 self.untraced += work.run.top is not _UNWANTED
                 return ""
         attempt = _Attempt(command.replica, self._engine.now, action.queued_at)
@@ -217,7 +214,7 @@ class Spans:
 
     def _top(self, run: Run) -> Traceparent:
         """The span that the run is in, or, for want of one, a trace of its own."""
-        if run.top is None or run.top is _UNTRACED:
+        if run.top is None:
             trace = random.getrandbits(128) or 1
             top = traceparent.parse(run.trace) or Traceparent(trace, 0, self._tracer.is_sampled(trace))
             run.top = top if top.is_sampled else _UNWANTED
@@ -227,6 +224,7 @@ class Spans:
         if top is _UNWANTED:
             return None
         self._budget.spend(self._engine.now)
+        self.begins_at = self._budget.whole_at - _BEGIN
         work.way = way = Way(top.trace, above, work, asked)
         return way
 

@@ -33,8 +33,8 @@ STEPS = 2_000
 THIS_PROCESS = "this process"
 """In place of the name of an engine that writes nothing down."""
 
-CHANGES = 100
-"""Changes of runs that wait for whoever watches."""
+CHANGES = 50
+"""Runs that have ended, and as many that are on their way, of which whoever watches hears at a time."""
 
 LARGEST = 500
 """Actions of an answer at most."""
@@ -57,12 +57,13 @@ class Survey:
         self._engine = engine
         self._pools = pools
         self._works = works
-        self.changed: deque[tuple[Run, Phase, float]] = deque(maxlen=0)
-        """Runs that have started or, at this time by the monotonic clock, ended; while somebody watches."""
+        self.ended: deque[tuple[Run, Phase, float]] = deque(maxlen=0)
+        """Runs that have ended, with the time by the monotonic clock; while somebody watches."""
+        self._told: dict[str, Phase] = {}  # of runs that are on their way: what whoever watches has heard last
 
     def watch(self, is_watched: bool) -> None:
         """From here on somebody wants to know which runs have changed, or nobody does."""
-        self.changed = deque(self.changed, maxlen=CHANGES if is_watched else 0)
+        self.ended = deque(self.ended, maxlen=CHANGES if is_watched else 0)
 
     def trace(self, tracer: Tracer, budget: Budget) -> Spans:
         """From here on somebody is told the way of actions."""
@@ -71,18 +72,18 @@ class Survey:
 
     def take_changes(self) -> list[RunSummary]:
         """Since the last call, each run once; of many the newest. No journal is asked: it may be behind, and busy."""
-        found = {change[0].name: change for change in self.changed}
-        self.changed.clear()
+        underway = [(root.run, root.phase, 0.0) for root in islice(reversed(self._engine.roots.values()), CHANGES)]
+        changed = [*self.ended, *(one for one in reversed(underway) if self._told.get(one[0].name) is not one[1])]
+        self._told = {run.name: phase for run, phase, _ in underway}
+        self.ended.clear()
         scribe, wall = self._engine.scribe, time.time() - time.monotonic()
         engine = scribe.engine if scribe is not None else THIS_PROCESS
         summaries = []
-        for run, phase, at in found.values():
-            root = self._engine.roots.get(run.name)
-            now = phase if at or root is None else root.phase
+        for run, phase, at in changed:
             actions = run.settled if scribe is not None else run.actions
             task = run.task.name if run.task is not None else ""
             ended = wall + at if at else None
-            summaries.append(RunSummary(run.name, engine, ROOT, task, now, run.started, ended, actions))
+            summaries.append(RunSummary(run.name, engine, ROOT, task, phase, run.started, ended, actions))
         return summaries
 
     def pools(self) -> list[PoolStats]:

@@ -156,27 +156,24 @@ class Glance(NamedTuple):
 
 
 class Crowd:
-    """A bar that grows until the tick ends. The link of its replica has the one that was added to last."""
+    """A bar that grows until the tick ends. The link of its replica has the one that was added to last. ``add`` takes
+    the seconds of an execution that succeeded; its end is the crowd's then."""
 
-    __slots__ = ("_first", "busy", "end", "link", "members", "task")
+    __slots__ = ("_first", "_took", "add", "end", "link", "task")
 
     def __init__(self, link: Link, first: tuple[Any, ...], task: str) -> None:
         self.task = task
         self.end: float = first[_END]
-        self.members = 1
-        self.busy: float = first[_BUSY]
-        self._first = first
         self.link = link
-
-    def add(self, took: float, end: float) -> None:
-        self.members += 1
-        self.busy += took
-        self.end = end
+        self._first = first
+        self._took: list[float] = [first[_BUSY]]
+        self.add = self._took.append
 
     def close(self) -> tuple[Any, ...]:
         """Nothing is added any more. Gives the fields of its bar."""
         self.link.crowd = None
-        return (*self._first[:_END], self.end, *self._first[_END + 1 : _MEMBERS], self.members, self.busy)
+        before, after = self._first[:_END], self._first[_END + 1 : _MEMBERS]
+        return (*before, self.end, *after, len(self._took), sum(self._took))
 
 
 class _Kept:
@@ -227,7 +224,8 @@ class Timeline:
             crowd = kept.crowds[whose] = Crowd(link, _ended_row(execution, work, now), work.task.name)
         else:
             crowd.link = link
-            crowd.add(took, now)
+            crowd.add(took)
+            crowd.end = now
         link.crowd = crowd
 
     def on(self, link: Link) -> list[tuple[Execution, Work]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from samovar import config, errors
-from samovar.engine.engine import Remembers
+from samovar.engine.remembers import Remembers
 from samovar.engine.scribe import Scribe
 from samovar.entries import RunEnded, RunQuery, StartQuery
 from samovar.host.ledger import Ledger

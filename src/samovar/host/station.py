@@ -13,9 +13,10 @@ from samovar import config, errors
 from samovar.core.pools import Bounds
 from samovar.drivers.choice import open_driver
 from samovar.engine.adoption import Unfinished, Wanted
-from samovar.engine.engine import Engine, OnLog, Remembers
+from samovar.engine.engine import Engine, OnLog
 from samovar.engine.helm import Helm
 from samovar.engine.keeper import Keeper
+from samovar.engine.remembers import Remembers
 from samovar.engine.succession import Succession
 from samovar.engine.turn import Turn
 from samovar.host.places import Places

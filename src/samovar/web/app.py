@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ ROUTERS = [service.router, metrics.router, timeline.router, pools.router, logs.r
 """In the order in which they are asked."""
 
 
-def application(premises: Premises, closing: threading.Event, guarded: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-    """``closing``: streams end when it is set. ``guarded``: puts a guard in front of it."""
+def application(premises: Premises, closing: Future[None], guarded: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """``closing``: streams end when it is done. ``guarded``: puts a guard in front of it."""
     house = House(Lookout(premises, closing))
     feed = house.lookout.feed
     feed.compose = functools.partial(_events, feed)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ QUIET = 15.0
 """Seconds after which a stream says that it is still there."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_LOOK = 0.1  # seconds between two looks of a stream at whether it is to end
+
+_END = "", b""
+"""In place of an event: nothing follows."""
 
 
 class PoolSample(NamedTuple):
@@ -58,9 +61,9 @@ class Standing(NamedTuple):
 
 
 class Feed:
-    """``closing``: streams end when it is set."""
+    """``closing``: streams end when it is done."""
 
-    def __init__(self, station: Station, closing: threading.Event) -> None:
+    def __init__(self, station: Station, closing: Future[None]) -> None:
         self._station = station
         self.closing = closing
         self._lock = threading.Lock()
@@ -90,13 +93,16 @@ class Feed:
         return samples[-1].cpu if samples else None
 
     async def run(self) -> None:
-        """Sample until cancelled."""
-        while True:
+        """Sample until the service ends."""
+        closing = asyncio.wrap_future(self.closing)
+        while not closing.done():
             began = time.monotonic()
             events = await asyncio.to_thread(self._sampled)
             for listener in self._listeners:
                 _offer(listener, events)
-            await asyncio.sleep(max(0.0, EVERY - (time.monotonic() - began)))
+            await asyncio.wait([closing], timeout=max(0.0, EVERY - (time.monotonic() - began)))
+        for listener in self._listeners:
+            _offer(listener, [_END])
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Server-sent events, until nobody reads them or the service ends."""
@@ -105,16 +111,15 @@ class Feed:
         self._watch()
         try:
             yield b": samovar\n\n"
-            quiet = time.monotonic() + QUIET
-            while not self.closing.is_set():
+            while not self.closing.done():
                 try:
-                    name, data = await asyncio.wait_for(queue.get(), _LOOK)
+                    one = await asyncio.wait_for(queue.get(), QUIET)
                 except TimeoutError:
-                    if time.monotonic() >= quiet:
-                        quiet = time.monotonic() + QUIET
-                        yield b": keep-alive\n\n"
+                    yield b": keep-alive\n\n"
                     continue
-                yield event(name, data)
+                if one is _END:
+                    return
+                yield event(*one)
         finally:
             self._listeners.discard(queue)
             self._watch()

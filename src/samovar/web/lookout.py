@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 import time
 from collections import OrderedDict, deque
+from concurrent.futures import Future
 from typing import Any
 
 import samovar
@@ -41,9 +41,9 @@ NO_JOURNAL = "no journal is kept, so what has ended is not known; set SAMOVAR_JO
 
 
 class Lookout:
-    """``closing``: set when the service ends."""
+    """``closing``: done when the service ends."""
 
-    def __init__(self, premises: Premises, closing: threading.Event) -> None:
+    def __init__(self, premises: Premises, closing: Future[None]) -> None:
         self.station = premises.station
         self.engine = premises.station.engine
         self.turn = premises.station.turn

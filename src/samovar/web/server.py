@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import socket
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from samovar import collector, config, endpoint
@@ -118,12 +119,13 @@ class Pages:
         self._premises = premises
         self._say = say
         self._server: uvicorn.Server | None = None
-        self._closing = threading.Event()
+        self._closing: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, name="samovar-web", daemon=True)
         self._thread.start()
 
     def shut(self) -> None:
-        self._closing.set()
+        if not self._closing.done():
+            self._closing.set_result(None)
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join(_JOIN_SECONDS)
@@ -132,12 +134,12 @@ class Pages:
     def _serve(self) -> None:
         try:
             self._server = server = self._made()
-            if not self._closing.is_set():
+            if not self._closing.done():
                 server.run(sockets=[self._listener])
             why = "its server has stopped"
         except BaseException as error:  # this thread has nobody else to tell, and the service goes on
             why = f"{type(error).__name__}: {error}"
-        if not self._closing.is_set():
+        if not self._closing.done():
             self._say(f"the dashboard has ended, and the service goes on: {why}")
 
     def _made(self) -> uvicorn.Server:

@@ -75,7 +75,7 @@ async def _lines(house: House, query: LogQuery, page: LogPage) -> AsyncIterator[
     yield b": samovar\n\n"
     quiet = time.monotonic() + QUIET
     is_over = False
-    while not house.lookout.closing.is_set():
+    while not house.lookout.closing.done():
         if page.lines:
             quiet = time.monotonic() + QUIET
             yield _events(page)
