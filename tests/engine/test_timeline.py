@@ -160,6 +160,24 @@ def test_an_attempt_that_failed_has_a_bar_of_its_own_in_its_place(talk):
 
 
 @pytest.mark.usefixtures("few_are_told_apart")
+def test_no_crowd_begins_with_one_that_was_parked(talk):
+    replica, parent = run(talk)
+    replica.say(frames.Declare(1, TASK), frames.Submit(1, parent.epoch, 1, b""))
+    (child,) = replica.hear(1)
+    end(talk, replica, frames.Done(child.epoch, b""))
+    end(talk, replica, frames.Done(parent.epoch, b""))
+    start(talk.engine, "r2")
+    talk.engine.flush()
+    (frame,) = [one for one in replica.hear(2) if isinstance(one, frames.Run)]
+    work_off(talk, replica, frame, "r3 r4")
+    assert [(bar.run, bar.number, bar.members, bool(bar.parked)) for bar in strip(talk).bars] == [
+        ("r1", 2, 1, False),
+        ("r1", 1, 1, True),
+        ("r2", 1, 2, False),
+    ]
+
+
+@pytest.mark.usefixtures("few_are_told_apart")
 def test_one_that_was_aborted_and_succeeds_too_late_joins_nobody(talk):
     replica, frame = run(talk)
     frame = work_off(talk, replica, frame, "r2 r3 r4")

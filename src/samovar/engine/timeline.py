@@ -53,7 +53,7 @@ RUNS, DONE, FAILED, ABORTED, AGAIN = range(5)
 
 class Bar(NamedTuple):
     """One execution; or a crowd of short ones, of one task on one replica in one tick, that succeeded. ``run``,
-    ``number``, ``action``, ``attempt``, ``cold`` and ``parked`` are those of its first one.
+    ``number``, ``action``, ``attempt`` and ``cold`` are those of its first one, which has not been parked.
 
     ``parked``: when it gave its slot back and had one again, in turn. ``members``: how many executions it is.
     ``busy``: their seconds, added up.
@@ -213,7 +213,7 @@ class Timeline:
         what has joined a crowd."""
         kept = self._kept.get(work.pool) or self._begun(work.pool)
         took = now - execution.started_at
-        if kept.own or took >= SHORT or work.phase is not SUCCEEDED:
+        if kept.own or took >= SHORT or execution.parked or work.phase is not SUCCEEDED:
             kept.own -= kept.own > 0
             kept.disperse()
             kept.bars.append(_ended_row(execution, work, now))
