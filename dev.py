@@ -56,6 +56,16 @@ ROOMS = {
 """Tests that take long, the longest first, each room a process; two of them run at a time, and all other tests are one
 more. What uses the container engine is one room, as its storage serves one process at a time."""
 
+CONTAINERS = "tests/real/containers"
+DOCKER = [
+    "--container-engine=docker",
+    *(f"{CONTAINERS}/test_{name}.py" for name in ("journeys", "hardening", "limits")),
+    f"{CONTAINERS}/test_images.py::test_every_step_is_in_the_image",
+    f"{CONTAINERS}/test_images.py::test_a_dockerfile_is_built_in_its_folder",
+    f"{CONTAINERS}/test_images.py::test_settings_reach_a_dockerfile_and_do_not_stay",
+]
+"""A room more: what Docker does in its own way. All of the folder runs with it where somebody asks for that."""
+
 
 class SetupError(Exception):
     """The environment cannot be made; the message says why and what to do."""
@@ -180,6 +190,7 @@ def test(arguments: list[str]) -> int:
     else:
         rooms = {f"pytest {name}": [*pytest, *paths] for name, paths in ROOMS.items()}
         rest = ["tests", *(f"--ignore={path}" for path in itertools.chain(RULES, *ROOMS.values()))]
+        rooms |= {"pytest docker": [*pytest, *DOCKER]}
         rooms |= {"pytest rest": [*pytest, *rest], "pytest rules": [*measured, *RULES]}
         results = carry_out({**checks, **rooms}, LANES)
         results |= carry_out(report)

@@ -97,7 +97,7 @@ class Bench:
         self.figures[row].append(time.perf_counter() - started)
 
     def _bare(self, network: str) -> None:
-        self._engine.podman("run", "--rm", f"--network={network}", self._engine.base(), "python", "-c", "pass")
+        self._engine.cli("run", "--rm", f"--network={network}", self._engine.base(), "python", "-c", "pass")
 
     async def _spoken(
         self, driver: ContainerDriver, environment: Environment, names: list[str], boot: dict[str, str]
@@ -131,9 +131,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
-    if reason := engines.missing():
+    if reason := engines.missing("podman"):
         sys.exit(f"there is {reason}")
-    with engines.running() as engine, tempfile.TemporaryDirectory() as folder:
+    with engines.running("podman") as engine, tempfile.TemporaryDirectory() as folder:
         os.environ["SAMOVAR_CONTAINER_SOCKET"] = str(engine.socket)
         engine.base()
         bench = Bench(engine)

@@ -102,9 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    if reason := engines.missing():
+    if reason := engines.missing("podman"):
         sys.exit(f"there is {reason}")
-    with engines.running() as engine:
+    with engines.running("podman") as engine:
         os.environ["SAMOVAR_CONTAINER_SOCKET"] = str(engine.socket)
         engine.base()
         print(report(measure(rounds)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -20,11 +21,24 @@ def skip_without(reason: str, what: str, requires: str) -> None:
         pytest.skip(f"there is {reason}")
 
 
+def pytest_addoption(parser):
+    kinds = ["podman", "docker"]
+    parser.addoption("--container-engine", choices=kinds, default=kinds[0], help="that tests of containers use")
+
+
 @pytest.fixture(scope="session")
-def container_engine():
-    """A container engine of the tests' own. Without Podman: skipped, or failed where containers are required."""
-    skip_without(engines.missing(), "containers are", "SAMOVAR_REQUIRE_CONTAINERS")
-    with engines.running() as engine:
+def container_engine(pytestconfig):
+    """A container engine of the tests' own. Where it is not installed: skipped, or failed where containers are
+    required."""
+    kind = pytestconfig.getoption("--container-engine")
+    skip_without(engines.missing(kind), "containers are", "SAMOVAR_REQUIRE_CONTAINERS")
+    if reason := engines.in_the_way(kind):
+        pytest.skip(f"there is {reason}")
+    with contextlib.ExitStack() as stack:
+        try:
+            engine = stack.enter_context(engines.running(kind))
+        except engines.DoesNotStartError as error:
+            pytest.skip(f"there is {error}")
         yield engine
 
 

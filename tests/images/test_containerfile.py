@@ -52,7 +52,8 @@ def test_an_image_without_steps():
         'COPY ["runtime/", "/opt/samovar/"]',
         'RUN ["/bin/sh", "-c", "echo /opt/samovar > /opt/venv/lib/python3.11/site-packages/samovar.pth && '
         "/opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/samovar && "
-        "/opt/venv/bin/python -P -c 'import samovar.runtime.main'\"]",
+        "/opt/venv/bin/python -P -c 'import samovar.runtime.main' && "
+        'mkdir -p /tmp /var/tmp /home/samovar && chmod 1777 /tmp /var/tmp /home/samovar"]',
         "ENTRYPOINT []",
         'CMD ["/opt/venv/bin/python"]',
     ]

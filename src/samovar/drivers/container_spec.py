@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from samovar.drivers import private
 from samovar.errors import ReplicaStartError
+from samovar.images.containerfile import HOME, TEMPORARY
 from samovar.model import Bundle, Environment, Limits
 
 ENGINE = "samovar.engine"
@@ -28,7 +29,6 @@ FOLDER = (
     "samovar.folder"  # in place of a lock: it is there as long as this container may be wanted, with or without one
 )
 
-HOME = "/home/samovar"
 CODE = "/opt/samovar-code"
 """Where a container has what a service has unpacked: the path of that may lead through a home that is closed there."""
 SOCKETS = "/opt/samovar-engine"
@@ -169,9 +169,8 @@ def config(environment: Environment, image: Image, user: User, shared: Shared, f
         "LogConfig": {"Type": "none"},  # output goes to the driver alone, so nothing that it shows lies on a disk
         "Mounts": mounts,
         "Tmpfs": {
+            **dict.fromkeys(TEMPORARY, f"{_TMPFS},size={HOME_BYTES}"),
             "/tmp": f"{_TMPFS},size={limits.disk or TMP_BYTES}",
-            "/var/tmp": f"{_TMPFS},size={HOME_BYTES}",
-            HOME: f"{_TMPFS},size={HOME_BYTES}",
         },
         **_bounds(limits, user.kind),
     }

@@ -25,6 +25,12 @@ VENV = "/opt/venv"
 RUNTIME = "/opt/samovar"
 """Where an image has samovar, behind its own packages on the path and before the base's."""
 
+HOME = "/home/samovar"
+"""The home of a replica."""
+
+TEMPORARY = ("/tmp", "/var/tmp", HOME)
+"""Where a replica may write: each is a tmpfs, which with Docker has the mode of the folder that the image has there."""
+
 _IN_FILE = re.compile(r"(--index-url|-i|--extra-index-url|--find-links|-f|--trusted-host|--no-index)\b")
 _LOCAL = re.compile(r"(?:-e |[\w.-]+ ?@ ?file://)?(?P<path>/[^\[\s]+)(?P<extras>\[[^]]*\])?")
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
@@ -109,10 +115,10 @@ class _Writer:
         self._add(f"COPY {_words('runtime/', f'{RUNTIME}/')}", "samovar")
         path = shlex.quote(f"{self.site}/samovar.pth")
         compiled = f"{self.python} -m compileall -q --invalidation-mode unchecked-hash {RUNTIME}"
-        self._add(
-            _exec(f"echo {RUNTIME} > {path} && {compiled} && {self.python} -P -c 'import samovar.runtime.main'"),
-            "samovar's modules",
-        )
+        imported = f"{self.python} -P -c 'import samovar.runtime.main'"
+        folders = " ".join(TEMPORARY)
+        writable = f"mkdir -p {folders} && chmod 1777 {folders}"
+        self._add(_exec(f"echo {RUNTIME} > {path} && {compiled} && {imported} && {writable}"), "samovar's modules")
         if self.base.user not in ("", "root", "0"):
             self._add(f"USER {self.base.user}")
         self._add("ENTRYPOINT []")

@@ -194,7 +194,7 @@ def test_who_ended_meanwhile_is_not_there_and_nothing_of_it_stays(scene, request
         scene.gate.touch()
         if scene.kind == "container":
             engine = request.getfixturevalue("container_engine")
-            engine.podman("wait", *engine.of("e"))
+            engine.cli("wait", *engine.of("e"))
         else:
             (mark,) = scene.marks()
             await until(scene.done)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from samovar.drivers.container_spec import LOCK
+
 from .hosts import SECONDS, until
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
 SAMOVAR = [sys.executable, "-m", "samovar"]
 RUN = ["run", "--driver", "container", "-o", "json"]
-LOCK = '{{index .Labels "samovar.lock"}}'
 ASK_FOR_ALL = """
 import json, joblib
 from sklearn.datasets import load_iris
@@ -69,7 +70,7 @@ def test_a_model_is_loaded_once_by_each_container(engine):
     species, containers = zip(*json.loads(done.stdout), strict=True)
     assert len(species) == 150
     assert list(species) == json.loads(
-        engine.podman("run", "--rm", "--network=none", tag, "/opt/venv/bin/python", "-c", ASK_FOR_ALL)
+        engine.cli("run", "--rm", "--network=none", tag, "/opt/venv/bin/python", "-c", ASK_FOR_ALL)
     )
     loads = Counter(re.findall(r"loading the model in (\w+)", done.stderr))
     assert loads == dict.fromkeys(containers, 1)
@@ -90,7 +91,7 @@ def test_an_image_decides_where_its_tasks_run(folder):
     done = command("run", "-o", "json", str(script), "main")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"apt": [True, "Hello, world!"], "pip": [False, "colorama"]}
-    assert re.search(r"environment 'apt' runs in containers of Podman .*: its image asks for apt", done.stderr)
+    assert re.search(r"environment 'apt' runs in containers of (Podman|Docker) .*: its image asks for apt", done.stderr)
 
 
 BOTH = """
@@ -165,12 +166,12 @@ def test_a_command_that_is_asked_to_end_leaves_no_container(engine, asleep, numb
 
 
 def test_what_a_killed_command_leaves_ends_by_itself_and_is_removed_by_the_next(engine, asleep, folder):
-    (lock,) = set(engine.podman(*["ps", "--filter", "label=samovar.engine", "--format"], LOCK).split())
+    (lock,) = {engine.label(name, LOCK) for name in engine.running()}
     left = [Path(lock).parent, *folder.glob("samovar-*")]
     assert len(left) == 2
     asleep.kill()
     asleep.wait(SECONDS)
-    until(lambda: not engine.podman("ps", "--quiet", "--filter", "label=samovar.engine"))
+    until(lambda: not engine.running())
     assert len(engine.containers()) == 2
     until(lambda: all(path.stat().st_mtime < time.time() - 1 for path in left))  # a newer one might get its lock yet
     done = command(*RUN, str(EXAMPLES / "seed" / "basic_usage.py"), "main")

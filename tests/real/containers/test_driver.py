@@ -36,7 +36,7 @@ def test_an_end_is_seen_while_nobody_answers(engine):
             await here.driver.start("r", ALONE, {})
             await here.line()
             name = await container_of(here.driver)
-            pid = int(engine.podman("inspect", "--format", "{{.State.Pid}}", name))
+            pid = int(engine.cli("inspect", "--format", "{{.State.Pid}}", name))
             engine.stop()
             os.kill(pid, signal.SIGTERM)
             how = await soon(here.driver.wait("r"))
@@ -80,7 +80,7 @@ def test_a_replica_that_is_killed_from_outside(engine):
         async with world("sleep") as here:
             await here.driver.start("r", ALONE, {})
             await here.line()
-            engine.podman("kill", await container_of(here.driver))
+            engine.cli("kill", await container_of(here.driver))
             how = await soon(here.driver.wait("r"))
             assert (how.code, how.signal, how.out_of_memory) == (None, signal.SIGKILL, False)
 
@@ -92,7 +92,7 @@ def test_a_replica_whose_container_is_removed_from_outside(engine):
         async with world("sleep") as here:
             await here.driver.start("r", ALONE, {})
             await here.line()
-            engine.podman("rm", "--force", "--time=0", await container_of(here.driver))
+            engine.remove(await container_of(here.driver))
             assert (await soon(here.driver.wait("r"))).signal == signal.SIGKILL
             await soon(here.driver.stop("r", 1))
 
@@ -105,7 +105,7 @@ def test_a_paused_replica_is_stopped(engine, grace, code):
         async with world("polite") as here:
             await here.driver.start("r", ALONE, {})
             await here.line()
-            engine.podman("pause", await container_of(here.driver))
+            engine.cli("pause", await container_of(here.driver))
             await soon(here.driver.stop("r", grace))
             assert (await soon(here.driver.wait("r"))).code == code
 
@@ -197,9 +197,9 @@ def test_what_cannot_start_says_why_and_leaves_nothing(engine):
 
 
 def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
-    container = engine.podman("create", "--network=none", engine.base(), "true").strip()
-    bare = engine.podman("commit", "--change=LABEL samovar.python=", container).strip()
-    engine.podman("rm", container)
+    container = engine.cli("create", "--network=none", engine.base(), "true").strip()
+    bare = engine.cli("commit", "--change=LABEL samovar.python=", container).strip()
+    engine.cli("rm", container)
 
     async def test():
         monkeypatch.setenv("CONTAINER_IMAGE", bare)
@@ -210,7 +210,7 @@ def test_an_image_that_does_not_name_its_python_is_refused(engine, monkeypatch):
     try:
         run(test())
     finally:
-        engine.podman("rmi", "--force", bare)
+        engine.cli("rmi", "--force", bare)
 
 
 def test_a_python_that_does_not_start_is_asked_of_the_api(monkeypatch):
@@ -235,20 +235,20 @@ def test_a_replica_that_is_slow_to_boot_ends_as_any_other(monkeypatch):
 
 
 def test_an_image_that_was_removed_is_made_again(engine, monkeypatch):
-    copy = engine.podman("create", "--network=none", engine.base(), "true").strip()
+    copy = engine.cli("create", "--network=none", engine.base(), "true").strip()
     images = []
 
     async def ensure(docker, image, report):
         if not images:
-            images.append(engine.podman("commit", copy).strip())
+            images.append(engine.cli("commit", copy).strip())
             return images[0]
         return engine.base()
 
     async def test():
         driver = ContainerDriver(Shared(), ("-c", "raise SystemExit(7)"), ensure=ensure)
         await driver.prepare(ALONE, print)
-        engine.podman("rm", copy)
-        engine.podman("rmi", images[0])
+        engine.cli("rm", copy)
+        engine.cli("rmi", images[0])
         with pytest.raises(ReplicaStartError, match=r"'alone': .*image"):
             await driver.start("r", ALONE, {})
         await driver.start("r", ALONE, {})

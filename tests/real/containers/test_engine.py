@@ -30,7 +30,5 @@ def test_it_answers_and_comes_back(container_engine):
 
 
 def test_the_base_runs(container_engine):
-    said = container_engine.podman(
-        "run", "--rm", "--network=none", container_engine.base(), "python3", "-c", "print(1)"
-    )
+    said = container_engine.cli("run", "--rm", "--network=none", container_engine.base(), "python3", "-c", "print(1)")
     assert said == "1\n"

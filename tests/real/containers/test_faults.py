@@ -53,7 +53,7 @@ def test_containers_that_are_killed_in_the_middle_of_2000_tasks(engine, host):
         results.append(run.wait(SECONDS))
         if number % 300 == 0:
             victim = random.choice(sorted({*engine.running(program.crew.name)} - killed))
-            engine.podman("kill", victim)
+            engine.cli("kill", victim)
             killed.add(victim)
     assert results == [x * x for x in range(2000)]
     assert len(killed) == 6
@@ -71,10 +71,10 @@ def test_a_container_that_is_paused_past_its_lease(engine, hosting, monkeypatch)
         run = host.start(program.second_life)
         until(lambda: "attempt 1 in " in host.text())
         paused = host.text().split()[-1]
-        engine.podman("pause", paused)
+        engine.cli("pause", paused)
         assert run.wait(SECONDS) != paused
         until(lambda: host.is_whole(program.pair))
-        assert paused not in engine.podman("ps", "--all", "--format", "{{.ID}}").split()
+        assert paused not in engine.cli("ps", "--all", "--format", "{{.ID}}").split()
         assert (host.pool(program.pair).done, host.pool(program.pair).failed) == (2, 0)
 
 
@@ -106,7 +106,7 @@ def test_an_api_that_is_away_while_a_container_must_be_replaced(engine, host, ga
     until(lambda: host.is_whole(program.pair))
     before = host.pool(program.pair)
     victim, other = engine.running(program.pair.name)
-    pid = int(engine.podman("inspect", "--format", "{{.State.Pid}}", victim))
+    pid = int(engine.cli("inspect", "--format", "{{.State.Pid}}", victim))
     runs = [host.start(program.gated, gate=str(gate), x=x) for x in range(20)]
     until(lambda: host.pool(program.pair).active == 2)
     engine.stop()

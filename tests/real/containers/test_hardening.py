@@ -200,7 +200,7 @@ def test_a_secret_and_the_token_are_seen_by_the_replica_alone(engine, monkeypatc
             assert await here.line() == ("r", f"True {token}")
             async with dockerapi.opened() as docker:
                 (name,) = await replicas(docker, here.driver.id)
-            shown = engine.podman("inspect", name) + engine.podman("ps", "--all", "--format", "json")
+            shown = engine.cli("inspect", name) + engine.cli("ps", "--all", "--format={{json .}}")
             shown += _logs(engine, name) + json.dumps(_seen_from_outside())
             for hidden in (SECRET, token):
                 assert hidden not in shown
@@ -226,7 +226,7 @@ def _seen_from_outside() -> list[str]:
 def _logs(engine, name: str) -> str:
     """What the engine shows of the output of a container, or why it shows nothing."""
     try:
-        return engine.podman("logs", name)
+        return engine.cli("logs", name)
     except AssertionError as refused:
         return str(refused)
 

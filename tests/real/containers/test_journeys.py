@@ -113,9 +113,9 @@ def test_secrets_reach_the_task_and_nothing_else(engine, host, monkeypatch, tmp_
         "/etc/door/file",
     )
     (name,) = engine.of("trusted")
-    shown = engine.podman("inspect", name) + engine.podman("ps", "--all", "--format", "json") + repr(host.seen)
-    shown += engine.podman("events", "--stream=false", "--since=10m", "--format=json")
-    lock = engine.podman("inspect", "--format", f'{{{{index .Config.Labels "{LOCK}"}}}}', name).strip()
+    shown = engine.cli("inspect", name) + engine.cli("ps", "--all", "--format={{json .}}") + repr(host.seen)
+    shown += engine.events()
+    lock = engine.label(name, LOCK)
     folders = [host.embedded.station.folder, host.embedded.blobs.folder, os.path.dirname(lock)]
     files = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"lock", "boot"}
