@@ -249,6 +249,18 @@ def test_all_is_every_file_but_what_nobody_wants(served: Home) -> None:
     assert served.files() == {"program.py", "helper.py", "pyproject.toml", "a.txt", "b/c.txt"}
 
 
+def test_all_leaves_out_what_git_ignores(served: Home) -> None:
+    subprocess.run(["git", "init", "-q", str(served.project)], check=True)
+    for name in ("data/a.bin", "data/deep/b.bin", "b/c.txt", "b/d.log", "b/kept.log"):
+        path = served.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (served.project / ".gitignore").write_text("/data\n")
+    (served.project / "b" / ".gitignore").write_text("*.log\n!kept.log\n")
+    assert served.run("read", "--name", "b/c.txt", options=("--copy-style", "all")) == "b/c.txt"
+    assert served.files() == {"program.py", "helper.py", "pyproject.toml", "b/c.txt", "b/kept.log"}
+
+
 def test_all_of_100_mb_is_shipped_in_parcels_and_more_is_refused(served: Home) -> None:
     with open(served.project / "big", "wb") as file:
         file.write(b"begin")

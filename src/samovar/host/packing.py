@@ -10,6 +10,7 @@ import glob
 import hashlib
 import os
 import socket
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ _MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # a folder with on
 _LEFT_OUT = ("__pycache__", "node_modules", "venv")  # of "all", beside what is hidden
 _ELSEWHERE = ".elsewhere"  # the folder of what lies outside of the project; nothing hidden is packed beside it
 _BIGGEST = 5
+_GIT_SECONDS = 30
 
 
 class File(NamedTuple):
@@ -73,7 +75,7 @@ def pack(style: str) -> Cargo:
     chosen = {path: root for path, root in roots.items() if _is_importable(path, root, code, project)}
     wanted = {*chosen, *_included(project)}
     if style == "all":
-        wanted.update(_below(project))
+        wanted.update(_below(project, _ignored(project)))
     layout = _Layout(project, [*code.sys_path, *chosen.values()])
     files = {layout.name(path): path for path in sorted(wanted)}
     _check_size(files, style)
@@ -181,18 +183,31 @@ def _included(project: str) -> Iterator[str]:
             yield from _below(path) if os.path.isdir(path) else (path,)
 
 
-def _below(folder: str) -> Iterator[str]:
+def _below(folder: str, ignored: frozenset[str] = frozenset()) -> Iterator[str]:
     """Every file, but of hidden folders, caches and virtual environments; what a link names only where it is a file."""
     for here, folders, names in os.walk(folder):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and name not in _LEFT_OUT and not _is_venv(os.path.join(here, name))
+            if not name.startswith(".")
+            and name not in _LEFT_OUT
+            and (path := os.path.join(here, name)) not in ignored
+            and not _is_venv(path)
         ]
         for name in names:
             path = os.path.join(here, name)
-            if not name.startswith(".") and not name.endswith(".pyc") and os.path.isfile(path):
+            if not name.startswith(".") and not name.endswith(".pyc") and path not in ignored and os.path.isfile(path):
                 yield path
+
+
+def _ignored(project: str) -> frozenset[str]:
+    """Files and whole folders that Git is told to ignore, where the project is Git's and Git is installed."""
+    command = ["git", "-C", project, "ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return frozenset()
+    return frozenset(os.path.join(project, os.fsdecode(name).rstrip("/")) for name in done.stdout.split(b"\0") if name)
 
 
 def _is_venv(folder: str) -> bool:
