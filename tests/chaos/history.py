@@ -59,7 +59,8 @@ class History:
         settled = self.settled()
         keys = Counter(map(key_of, settled))
         assert {key: count for key, count in keys.items() if count > 1} == {}
-        assert {key_of(entry): entry.phase for entry in settled} == expected()
+        phases = {key_of(entry): entry.phase for entry in settled}
+        assert phases == expected(), f"not in both: {sorted(phases.items() ^ expected().items())}"
         began = self._began()
         assert expected().keys() <= {key for _, key in began}
         for death in self._deaths:
