@@ -71,10 +71,10 @@ class Survey:
         return spans
 
     def take_changes(self) -> list[RunSummary]:
-        """Since the last call, each run once; of many the newest. No journal is asked: it may be behind, and busy."""
-        underway = [(root.run, root.phase, 0.0) for root in islice(reversed(self._engine.roots.values()), CHANGES)]
-        changed = [*self.ended, *(one for one in reversed(underway) if self._told.get(one[0].name) is not one[1])]
-        self._told = {run.name: phase for run, phase, _ in underway}
+        """Since the last call, what has ended first; of many the newest. No journal is asked: it may be behind."""
+        live = [(root.run, root.phase, 0.0) for root in islice(reversed(self._engine.roots.values()), CHANGES)]
+        changed = [*self.ended, *(one for one in reversed(live) if self._told.get(one[0].name) is not one[1])]
+        self._told = {run.name: phase for run, phase, _ in live}
         self.ended.clear()
         scribe, wall = self._engine.scribe, time.time() - time.monotonic()
         engine = scribe.engine if scribe is not None else THIS_PROCESS
