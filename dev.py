@@ -9,8 +9,9 @@
 
 The first call makes .venv from requirements.lock, every package checked against its hash; later calls find it
 ready, and make it anew when requirements.lock or pyproject.toml has changed. Set-up talks on stderr alone.
-`test` exits with 1 when any step fails, and runs all of them, two at a time. With pytest arguments, which may
-choose a part of the tests, it runs one after the other, and coverage is shown and does not count.
+`test` exits with 1 when any step fails, and runs all of them, two at a time; one that does not end is ended. With
+pytest arguments, which may choose a part of the tests, it runs one after the other, and coverage is shown and does not
+count.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import hashlib
 import importlib.util
 import itertools
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -44,6 +46,9 @@ MARKER = VENV / "made-from"
 COVERED = "*/samovar/core/*,*/samovar/wire/*"
 RULES = ["tests/core", "tests/wire"]
 """What covers them."""
+
+LIMIT = 2400
+"""Seconds for a step beside others; the longest takes a quarter of them."""
 
 LANES = 2
 ROOMS = {
@@ -209,7 +214,12 @@ def carry_out(steps: dict[str, list[str]], lanes: int = 1) -> dict[str, int]:
             if lanes == 1:
                 print(f"── {name}", flush=True)
             output = said if lanes > 1 else None
-            code = subprocess.run(steps[name], cwd=ROOT, env=variables(), stdout=output, stderr=output).returncode
+            process = subprocess.Popen(steps[name], cwd=ROOT, env=variables(), stdout=output, stderr=output)
+            try:
+                code = process.wait(LIMIT if lanes > 1 else None)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # at which pytest shows where each of its threads is
+                code = process.wait()
             with showing:
                 if lanes > 1:
                     said.seek(0)

@@ -20,7 +20,7 @@ from .conftest import until
 
 SECONDS = 120
 RUNS = 40_000  # of three entries each: more than the journal has room for
-SOME = 15_000  # that it has room for, and starts at once
+SOME = 15_000  # that it has room for
 
 PROGRAM = f"""
 import samovar as flyte
@@ -35,9 +35,10 @@ if __name__ == "__main__":
     assert runs[0].outputs() == (0,)
     print("first", flush=True)
     input()
-    runs += [flyte.run(tiny, x) for x in range(1, {RUNS})]
-    assert [run.outputs() for run in runs[:{SOME}]] == [(x,) for x in range({SOME})]
+    runs += [flyte.run(tiny, x) for x in range(1, {SOME})]
+    assert [run.outputs() for run in runs] == [(x,) for x in range({SOME})]
     print("goes on", flush=True)
+    runs += [flyte.run(tiny, x) for x in range({SOME}, {RUNS})]  # waits in the middle, until the journal has room
     assert [run.outputs() for run in runs] == [(x,) for x in range({RUNS})]
     print("done", flush=True)
 """
