@@ -25,7 +25,8 @@ def raise_it(_number: int, _frame: FrameType | None) -> None:
 def turn() -> Iterator[Turn]:
     before = signal.signal(signal.SIGHUP, raise_it)
     made = Turn()
-    made.keep_signals()
+    with made:
+        assert signal.getsignal(signal.SIGHUP) is not raise_it
     yield made
     made.release_signals()
     assert signal.getsignal(signal.SIGHUP) is raise_it
@@ -71,7 +72,6 @@ def test_a_turn_of_another_thread_keeps_no_signal(turn: Turn) -> None:
 def test_a_handler_that_comes_later_is_kept_too(turn: Turn) -> None:
     heard = []
     signal.signal(signal.SIGHUP, lambda *_: heard.append("later"))
-    turn.keep_signals()
     with turn:
         os.kill(os.getpid(), signal.SIGHUP)
         assert heard == []
@@ -79,10 +79,53 @@ def test_a_handler_that_comes_later_is_kept_too(turn: Turn) -> None:
     signal.signal(signal.SIGHUP, raise_it)
 
 
+def test_turns_that_alternate_stand_before_a_handler_once_each(turn: Turn) -> None:
+    other = Turn()
+    for _ in range(2000):
+        for each in turn, other:
+            with pytest.raises(Signalled), each:
+                os.kill(os.getpid(), signal.SIGHUP)
+    other.release_signals()
+
+
+def test_of_two_signals_the_second_waits_for_the_next_turn_if_the_first_raises(turn: Turn) -> None:
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("second"))
+
+    def both() -> None:
+        with turn:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Signalled):
+        both()
+    assert heard == []
+    with turn:
+        pass
+    assert heard == ["second"]
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_it_is_told_before_anything_is_raised_outside_of_a_turn(turn: Turn) -> None:
+    told = []
+    turn.on_raise = lambda: told.append("told")
+    with pytest.raises(Signalled):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    def whole() -> None:
+        with turn:
+            os.kill(os.getpid(), signal.SIGHUP)
+            told.append("whole")
+
+    with pytest.raises(Signalled):
+        whole()
+    assert told == ["told", "whole", "told"]
+
+
 def test_ignored_signals_stay_ignored(turn: Turn) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    turn.keep_signals()
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with turn:
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     signal.signal(signal.SIGHUP, before)
 
 

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 import uvloop
@@ -150,36 +153,88 @@ class Interrupted(BaseException):
     pass
 
 
+def one_call(x: int) -> None:
+    assert flyte.run(program.square, x=x).result() == x * x
+
+
+def instructions(call: Callable[[], object], at: int = 0) -> int:
+    """How many of samovar's own there are in a call. A signal comes at one of them, counted from 1."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        if f"{os.sep}samovar{os.sep}" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            count += 1
+            if count == at:
+                signal.raise_signal(signal.SIGHUP)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_signal_at_any_instruction_of_a_call_tears_nothing(host: Host) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    one_call(2)
+    before = signal.signal(signal.SIGHUP, interrupt)
+    try:
+        interrupts = 0
+        for at in range(1, instructions(lambda: one_call(2)), 2):
+            try:
+                instructions(lambda: one_call(3), at)
+            except Interrupted:
+                interrupts += 1
+            one_call(at)
+        assert interrupts > 10
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_signals_in_the_middle_of_calls_tear_nothing(host: Host) -> None:
-    armed = threading.Event()  # so that nothing is raised but inside of calls
+    is_armed = False  # so that nothing is raised but inside of calls
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if armed.is_set():
-            armed.clear()
+        nonlocal is_armed
+        if is_armed:
+            is_armed = False
             raise Interrupted
 
     def shoot() -> None:
         while not stop.wait(0.002):
             os.kill(os.getpid(), signal.SIGHUP)
 
+    one_call(2)
     runs: list[tuple[int, flyte.Run]] = []
     interrupts = 0
     stop = threading.Event()
     before = signal.signal(signal.SIGHUP, interrupt)
-    shooter = threading.Thread(target=shoot)
+    shooter = threading.Thread(target=shoot, daemon=True)
     shooter.start()
-    for x in range(3000):
-        try:
-            armed.set()
-            runs.append((x, flyte.run(program.square, x=x)))
-            if x % 10 == 0:
-                runs[-1][1].wait()
-            armed.clear()
-        except Interrupted:
-            interrupts += 1
-    stop.set()
-    shooter.join(services.SECONDS)
-    signal.signal(signal.SIGHUP, before)
+    try:
+        for x in range(3000):
+            try:
+                is_armed = True
+                runs.append((x, flyte.run(program.square, x=x)))
+                if x % 10 == 0:
+                    runs[-1][1].wait()
+                is_armed = False
+            except Interrupted:
+                interrupts += 1
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        stop.set()
+        shooter.join(services.SECONDS)
+        signal.signal(signal.SIGHUP, before)
     assert interrupts
     assert len(runs) >= 3000 - interrupts
     for x, run in runs:

@@ -57,6 +57,7 @@ class Helm:
     def __init__(self, turn: Turn) -> None:
         self.loop = asyncio.new_event_loop()  # of drivers
         self._turn = turn
+        turn.on_raise = self._rise
         self._gate = select.epoll()
         self.is_taken = False  # others than the own thread run the engine, or did a moment ago: the gate is shut
         self._moves = 0  # of others than the own thread
@@ -193,12 +194,17 @@ class Helm:
                 self._steer(awaited, None if timeout is None else began + timeout)
         finally:
             if seated:
-                with self._turn:
-                    self._heard()
-                    self._seated = 0
-                    if self._followers or time.monotonic() - began > _LONG:
-                        self._open()
+                self._rise(time.monotonic() - began > _LONG)
         return seated
+
+    def _rise(self, was_long: bool = True) -> None:
+        """This thread steers no more, if it did."""
+        if self._seated == threading.get_ident():
+            with self._turn:
+                self._heard()
+                self._seated = 0
+                if was_long or self._followers:
+                    self._open()
 
     def _steer(self, awaited: Awaited, end: float | None) -> None:
         left = -1.0

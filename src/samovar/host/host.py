@@ -78,7 +78,6 @@ class Host(abc.ABC):
         self.web = ""  # the address of the dashboard; "": there is none
         self._prepared: weakref.WeakSet[Task[Any, Any]] = weakref.WeakSet()  # the images that they need are asked for
         self._names = Names()
-        turn.keep_signals()
         collector.spare_what_is_there()
 
     def start(
@@ -97,8 +96,6 @@ class Host(abc.ABC):
         body, blobs = payload.encode(inputs, self.blobs, spec.max_inline_io_bytes, f"the inputs of task '{spec.name}'")
         handle = Handle(self, name or self._names.next())
         run = Run(handle.name, context, handle, caching, traceparent.current())
-        if not self.helm.is_taken:
-            self.turn.keep_signals()
         if task.environment.depends_on and task not in self._prepared:
             self._prepared.add(task)
             self.helm.submit(functools.partial(self.engine.prepare, task.environment.needs()))
@@ -119,8 +116,6 @@ class Host(abc.ABC):
 
     def wait(self, awaited: _Awaited, timeout: float | None) -> None:
         """Return when the outcome is there, or after ``timeout`` seconds."""
-        if not self.helm.is_taken:
-            self.turn.keep_signals()
         if self.helm.steer(awaited, timeout):
             return
         with self.helm.following():
