@@ -15,7 +15,7 @@ env = flyte.TaskEnvironment(name="chaos", reusable=flyte.ReusePolicy(replicas=2,
 
 def began(folder: str, key: str) -> None:
     fd = os.open(os.path.join(folder, "began"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(fd, f"{time.time()} {key}\n".encode())
+    os.write(fd, f"{time.time()} {os.getpid()} {key}\n".encode())
     os.close(fd)
 
 

@@ -64,8 +64,10 @@ class World:
         if who == "replica":
             replicas = services.replicas(self.home)
             if replicas:
+                victim = dice.choice(replicas)
+                self.history.replica_dies(victim)
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(dice.choice(replicas), signal.SIGKILL)
+                    os.kill(victim, signal.SIGKILL)
             return
         process = self._service if who == "service" else self._clients[0]
         process.send(signal.SIGKILL)
