@@ -26,7 +26,7 @@ from typing import IO, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 MEASURES = ("gathered inside a task", "a loop over run in a script")
-PAUSE = 1.5  # seconds between two rounds: the journal of the last one is sorted in them
+PAUSE = 1.0  # seconds between two rounds: the journal of the last one is sorted in them
 WARM_UP = 2  # rounds of a cast that do not count: the first ones take up to half as long again
 SECONDS = 60.0
 
