@@ -149,6 +149,9 @@ def test_a_loop_that_is_gone_is_no_trouble(host: Host) -> None:
     assert run.result() == 16
 
 
+SAMOVAR = f"{Path(flyte.__file__).parent}{os.sep}"
+
+
 class Interrupted(BaseException):
     pass
 
@@ -163,7 +166,7 @@ def instructions(call: Callable[[], object], at: int = 0) -> int:
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal count
-        if f"{os.sep}samovar{os.sep}" not in frame.f_code.co_filename:
+        if not frame.f_code.co_filename.startswith(SAMOVAR):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event == "opcode":
