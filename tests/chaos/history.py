@@ -78,13 +78,14 @@ class History:
         assert phases.items() <= expected().items(), f"otherwise: {sorted(phases.items() - expected().items())}"
         assert expected().keys() <= {beginning.key for beginning in began}
         for death in self._deaths:
+            assert death.settled <= phases.keys(), f"written down, and gone: {sorted(death.settled - phases.keys())}"
             again = {beginning.key for beginning in began if beginning.at > death.at} & death.settled
             assert not again, f"settled before a service died, and run again: {sorted(again)}"
 
     def _untold(self, began: list[Beginning]) -> set[str]:
         """What a service that died may not have written down, and a replica that was killed as well could not tell the
-        next one. Its callers have the results all the same (``docs/guarantees.md``)."""
-        last = {beginning.key: beginning for beginning in sorted(began)}
+        next one. Its callers have the results all the same (``docs/guarantees.md``); the first action has none."""
+        last = {beginning.key: beginning for beginning in sorted(began) if beginning.key != "main"}
         end = max((death.at for death in self._deaths), default=0.0)
         return {key for key, (at, replica, _) in last.items() if at < end and replica in self._dead_replicas}
 
