@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import samovar
+from samovar.web.guard import HEADERS
 from tests.web_pages import invented
 
 STATIC = Path(samovar.__file__).parent / "web" / "static"
-POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+POLICY = HEADERS["content-security-policy"]
 
 
 class World:

@@ -3,6 +3,7 @@
 
 const BASE = "api/v1/";
 const TOKEN = "samovar-token";
+const AGAIN = 300; // ms
 
 export class Problem extends Error {
   constructor(title, detail, status) {
@@ -47,8 +48,15 @@ async function fetched(url, options) {
   throw new Problem(said.title ?? `The service answered ${answer.status}`, said.detail ?? "Its log says more.", answer.status);
 }
 
+/** Asked twice where nothing answers: a network that changes cuts off whoever is about to connect. */
 export async function get(parts, query, signal) {
-  return (await fetched(path(parts, query), { headers: headers(), signal })).json();
+  const ask = () => fetched(path(parts, query), { headers: headers(), signal });
+  const answer = await ask().catch(async (error) => {
+    if (!(error instanceof Gone)) throw error;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    return ask();
+  });
+  return answer.json();
 }
 
 export async function post(parts, body) {

@@ -2,7 +2,7 @@
 // token where one is asked for. A page is an object with `title`, `load()` (asks for what it shows), `view()` (what that
 // looks like), and where it needs them `hear(event, data)`, `tick()` (once a second) and `stop()`.
 
-import { get, token } from "./api.js";
+import { Gone, get, token } from "./api.js";
 import { ask } from "./dialog.js";
 import { h, patch } from "./dom.js";
 import { Live } from "./live.js";
@@ -128,7 +128,9 @@ class App {
 
   tick() {
     this.banner();
-    if (this.isLoading || this.problem || document.hidden) return;
+    if (this.isLoading || document.hidden) return;
+    if (this.problem instanceof Gone && this.live.state === "up") this.load(); // it was the way alone
+    if (this.problem) return;
     this.page.tick?.();
     this.draw();
   }
