@@ -36,7 +36,7 @@ _ADDR_NO_RANDOMIZE = 0x0040000  # of linux/personality.h
 class Ratio(NamedTuple):
     """Of rates: 1 is no difference."""
 
-    mean: float  # of all casts
+    mean: float  # of all casts, geometric: that of "a to b" is the inverse of that of "b to a"
     error: float  # its standard error; NaN where there is but one cast
 
     def __str__(self) -> str:
@@ -51,9 +51,10 @@ class Compared(NamedTuple):
         return min(itertools.chain(*self.seconds[name]))
 
     def ratio(self, name: str, to: str) -> Ratio:
-        ratios = [sum(before) / sum(after) for before, after in zip(self.seconds[to], self.seconds[name], strict=True)]
-        error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else math.nan
-        return Ratio(statistics.mean(ratios), error)
+        pairs = zip(self.seconds[to], self.seconds[name], strict=True)
+        logs = [math.log(sum(before) / sum(after)) for before, after in pairs]
+        mean = math.exp(statistics.mean(logs))
+        return Ratio(mean, mean * statistics.stdev(logs) / len(logs) ** 0.5 if len(logs) > 1 else math.nan)
 
 
 Kind = Callable[[Path, contextlib.ExitStack], dict[str, str]]

@@ -71,6 +71,8 @@ class Visitor:
 
     def _heard(self, message: Any) -> None:
         is_refusal = message.text.startswith("Failed to load resource")
+        if message.text.endswith("net::ERR_NETWORK_CHANGED"):
+            return  # of the machine, and no fault of the page; tests/web_pages/test_cut_off.py
         if message.type in ("error", "warning") and not (is_refusal and self.is_service_ended):
             self.wrong.append(f"console: {message.text}")
 
