@@ -129,7 +129,10 @@ class App {
   tick() {
     this.banner();
     if (this.isLoading || document.hidden) return;
-    if (this.problem instanceof Gone && this.live.state === "up") this.load(); // it was the way alone
+    if (this.problem instanceof Gone && this.live.state === "up") {
+      this.isLoading = true; // it was the way alone; the problem is shown until it has come
+      this.load();
+    }
     if (this.problem) return;
     this.page.tick?.();
     this.draw();
