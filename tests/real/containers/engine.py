@@ -198,10 +198,12 @@ class Docker(Engine):
         _await(lambda: _answers(str(self.socket)), self._service, self.cache / "dockerd.log")
 
     def close(self) -> None:
+        """Not killed: dockerd takes away what it has mounted."""
+        for program in (self._service, self._containerd):
+            if program is not None:
+                program.terminate()
+                program.wait(SECONDS)
         super().close()
-        if self._containerd is not None:
-            self._containerd.terminate()
-            self._containerd.wait(SECONDS)
 
     def cli(self, *arguments: str, timeout: float = SECONDS) -> str:
         return _said(["docker", f"--host=unix://{self.socket}", *arguments], timeout, dict(os.environ))
