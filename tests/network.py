@@ -2,6 +2,8 @@
 
 A host is a network namespace. A cable goes from each to a switch, a bridge in a third one. When a port is taken out of
 the bridge, both hosts have their cable as before, and nothing comes through it any more.
+
+And an address of this host itself, which comes and goes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 
 ADDRESSES = ("192.0.2.1", "192.0.2.2")  # of no network at all: RFC 5737
+PASSING = "127.77.77.77/32"
 SECONDS = 20  # the bound of every step
 
 
@@ -67,6 +70,23 @@ def between_two_hosts() -> Iterator[Network]:
             _run("ip", "-n", host, "address", "add", f"{ADDRESSES[number]}/24", "dev", "cable")
             _run("ip", "-n", host, "link", "set", "cable", "up")
         yield Network(switch, (hosts[0], hosts[1]))
+
+
+def change() -> None:
+    """An address of this host comes and goes. CalledProcessError, FileNotFoundError: it can't."""
+    for verb in ("replace", "delete"):
+        _run("ip", "address", verb, PASSING, "dev", "lo")
+
+
+def unchangeable() -> str:
+    """Why none can come and go; "" if one can."""
+    try:
+        change()
+    except FileNotFoundError:
+        return "no ip on this machine"
+    except subprocess.CalledProcessError as error:
+        return f"no address that may be added: {error.stderr.strip()}"
+    return ""
 
 
 def _run(*command: str) -> str:

@@ -4,12 +4,12 @@ container that starts, with a network of its own, is enough."""
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests import network
 from tests.conftest import skip_without
 from tests.web_pages import invented as facts
 from tests.web_pages.test_looks import PAGES
@@ -17,7 +17,6 @@ from tests.web_pages.test_looks import PAGES
 playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright")
 expect = playwright.expect
 
-ADDRESS = "127.77.77.77/32"
 LOADS = 12
 
 
@@ -98,12 +97,11 @@ def changing_networks() -> Iterator[None]:
     """An address comes and goes."""
     over = threading.Event()
 
-    def change() -> None:
+    def change_on() -> None:
         while not over.wait(0.02):
-            for verb in ("replace", "delete"):
-                subprocess.run(["ip", "address", verb, ADDRESS, "dev", "lo"], check=True)
+            network.change()
 
-    changing = threading.Thread(target=change)
+    changing = threading.Thread(target=change_on)
     changing.start()
     try:
         yield
@@ -112,20 +110,8 @@ def changing_networks() -> Iterator[None]:
         changing.join()
 
 
-def missing() -> str:
-    """Why no address can come and go here; "" if it can."""
-    try:
-        for verb in ("replace", "delete"):
-            subprocess.run(["ip", "address", verb, ADDRESS, "dev", "lo"], check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        return "no ip on this machine"
-    except subprocess.CalledProcessError as error:
-        return f"no address may be added: {error.stderr.strip()}"
-    return ""
-
-
 def test_pages_come_while_networks_change(invented, visit):
-    skip_without(missing(), "addresses that change are", "SAMOVAR_REQUIRE_NETWORK")
+    skip_without(network.unchangeable(), "addresses that change are", "SAMOVAR_REQUIRE_NETWORK")
     visitor = visit(invented.url)
     visitor.is_service_ended = True
     page = visitor.page

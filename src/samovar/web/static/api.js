@@ -26,6 +26,8 @@ export const token = {
   keep: (text) => sessionStorage.setItem(TOKEN, text.trim()),
 };
 
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 const headers = (more = {}) => (token.get() ? { ...more, Authorization: `Bearer ${token.get()}` } : more);
 
 /** A path below the base, each part escaped, and a query without what is empty. */
@@ -53,7 +55,7 @@ export async function get(parts, query, signal) {
   const ask = () => fetched(path(parts, query), { headers: headers(), signal });
   const answer = await ask().catch(async (error) => {
     if (!(error instanceof Gone)) throw error;
-    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    await pause(AGAIN);
     return ask();
   });
   return answer.json();

@@ -1,7 +1,7 @@
 // The lines that tasks wrote: those that are there, and then each as it comes. It draws itself, since thousands of lines
 // are only added to.
 
-import { Gone, get, stream } from "./api.js";
+import { Gone, get, pause, stream } from "./api.js";
 import { clock, many } from "./format.js";
 
 const FIRST = 1000;
@@ -65,7 +65,7 @@ export class Logs {
         this.say(error instanceof Gone ? "the service does not answer" : error.message, true);
         if (error.status >= 400 && error.status < 500) return undefined;
       }
-      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      await pause(AGAIN);
     }
     return undefined;
   }
